@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin: tools/setup provides what is needed, the rest is in tools/, meson and pip.
+.PHONY: help build demo test bench soak fuzz clean
+
+help:
+	@echo 'make demo    four workers on real data, with and without the arena'
+	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
+	@echo 'make bench   side by side with its peers'
+	@echo 'make soak    the long versions of the proof; hours'
+	@echo 'make fuzz    fuzz targets, SECONDS=600 each'
+	@echo 'make build   library and command in build/release, wheel in build/venv'
+	@echo 'make clean   removes build/'
+	@echo 'ARGS=... is handed on to demo and bench.'
+
+build:
+	tools/setup build
+	@tools/build
+
+demo: build
+	tools/setup demo
+	build/venv/bin/forebay demo $(ARGS)
+
+test:
+	tools/setup build test
+	build/venv/bin/python tools/test $(SECTIONS)
+
+bench: build
+	tools/setup test bench
+	build/venv/bin/python bench $(ARGS)
+
+soak:
+	tools/setup build test
+	build/venv/bin/python tools/test --soak $(or $(SECTIONS),torture stress step model tsan python)
+
+fuzz: SECONDS = 600
+fuzz:
+	tools/setup build test
+	FOREBAY_FUZZ_SECONDS=$(SECONDS) build/venv/bin/python tools/test fuzz
+
+clean:
+	rm -rf build

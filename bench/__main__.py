@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python bench [speed|traces|memoize|report] [options]`: one part, or all of them in turn.
+
+Without a part the options are those of speed; traces are left out where the
+environment's TRACES names no folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import memoized
+import report
+import run
+import traces
+
+PARTS = {"speed": run.main, "traces": traces.main, "memoize": memoized.main, "report": report.main}
+
+
+def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] in PARTS:
+        part = PARTS[sys.argv.pop(1)]
+        part()
+        return
+    run.main()
+    del sys.argv[1:]
+    if os.environ.get("TRACES"):
+        traces.main()
+    else:
+        print("miss ratios: not measured, TRACES is not set", file=sys.stderr)
+    report.main()
+
+
+if __name__ == "__main__":
+    main()

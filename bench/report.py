@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of what the benchmarks measured: for the terminal, and docs/measurements.md.
+
+`python bench/report.py` reads build/bench/*.json and writes docs/measurements.md.
+It contains no figure that is not in one of these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timing import median
+
+BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
+DOCUMENT = BUILD.parent.parent / "docs" / "measurements.md"
+RAW, DICT, LMDB = "forebay, bytes", "forebay, dict", "lmdb, one long transaction"
+REDIS = ("redis-py, server on the same core", "redis-py, server on the other core")
+OP_TITLES = {
+    "get": "get, zipfian over the whole set",
+    "hot": "get, hot loop over 200 keys",
+    "get_many": "get_many, batches of 100, whole set, per key",
+    "set": "set of a present key, zipfian over the whole set",
+}
+EVICTING = "forebay, evicting"
+
+
+class Table(NamedTuple):
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+def as_text(table: Table) -> str:
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+
+    def line_of(cells: list[str]) -> str:
+        first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
+        return "  ".join([first, *rest]).rstrip()
+
+    ruled = [line_of(table.header), "-" * (sum(widths) + 2 * len(widths) - 2), *map(line_of, table.rows)]
+    return "\n".join([table.title, *ruled] + ([table.note] if table.note else [])) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    lines = [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
+    lines.append("|---|" + "--:|" * (len(table.header) - 1))
+    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+    return "\n".join(lines + (["", table.note] if table.note else [])) + "\n"
+
+
+def us(ns: float) -> str:
+    return f"{ns / 1000:.3f}"
+
+
+def mib(count: float) -> str:
+    return f"{count / 2**20:.1f}"
+
+
+# --------------------------------------------------------------------- speed
+
+
+class Speed:
+    """Medians over the rounds of a speed.json."""
+
+    def __init__(self, outcome: dict[str, Any]) -> None:
+        self.outcome = outcome
+        self.rows = outcome["rows"]
+
+    def peers(self, op: str) -> list[str]:
+        return list(dict.fromkeys(row["peer"] for row in self.rows if row["op"] == op))
+
+    def figure(self, op: str, peer: str, key: str = "mean_ns", **same: Any) -> float:
+        found = [
+            row[key]
+            for row in self.rows
+            if row["op"] == op and row["peer"] == peer and all(row[k] == v for k, v in same.items())
+        ]
+        if not found:
+            raise KeyError(f"{op} of {peer}")
+        return median(found)
+
+    def best(self, op: str, peers: Iterable[str]) -> float:
+        return min(self.figure(op, peer) for peer in peers)
+
+
+def op_table(speed: Speed, op: str) -> Table:
+    rows = []
+    for peer in speed.peers(op):
+        base = speed.figure(op, "dict")
+        mean = speed.figure(op, peer)
+        tail = us(speed.figure(op, peer, "p999_ns")) if op == "set" else ""
+        row = [peer, us(mean), us(speed.figure(op, peer, "p50_ns")), us(speed.figure(op, peer, "p99_ns"))]
+        rows.append(row + ([tail] if op == "set" else []) + [f"{mean / base:.1f}"])
+    header = ["", "mean us", "p50 us", "p99 us"] + (["p99.9 us"] if op == "set" else []) + ["mean / dict"]
+    note = "p50 and p99 are of whole batches, divided by 100." if op == "get_many" else ""
+    return Table(OP_TITLES[op], header, rows, note)
+
+
+def two_table(speed: Speed) -> Table:
+    rows = []
+    for peer in speed.peers("two processes"):
+        both, scaling = (speed.figure("two processes", peer, key) for key in ("both_per_second", "scaling"))
+        base = speed.figure("two processes", "dict", "scaling")
+        rows.append([peer, f"{both:,.0f}", f"{scaling:.3f}", f"{scaling / base:.3f}"])
+    return Table("Two processes at once, gets over the whole set",
+                 ["", "gets/s together", "together / sum of each alone", "the same, over dict's"], rows)  # fmt: skip
+
+
+def memory_table(speed: Speed) -> Table:
+    rows = []
+    for peer in speed.peers("memory"):
+        for workers in (1, 4):
+            total, private, files, collect, empty = (
+                speed.figure("memory", peer, key, workers=workers)
+                for key in ("bytes", "private_bytes", "file_bytes", "collect_ms", "collect_empty_ms")
+            )
+            base = speed.figure("memory", "dict of dicts", "bytes", workers=workers)
+            rows.append([peer, str(workers), mib(total), mib(private), mib(files), f"1/{base / total:.1f}",
+                         f"{collect:.2f}", f"{empty:.2f}"])  # fmt: skip
+    header = ["", "workers", "MiB", "private MiB", "file MiB", "of dicts of dicts", "gc.collect() ms", "before, empty, ms"]
+    return Table("Memory with the whole set held and read once, and the collector", header, rows,
+                 "Server processes count with their private memory, less what they had when empty.")  # fmt: skip
+
+
+def library_table(library: dict[str, Any]) -> Table:
+    rows = [[row["name"], f"{median(row['per_second']):,.0f}", f"{1e9 / median(row['per_second']):.1f}"] for row in library["rows"]]
+    note = f"{library['held']:,} records held; {library['misses']:,} of these gets were misses." if library["misses"] else ""
+    return Table("The C library alone, one thread", ["", "per second", "ns each"], rows, note)
+
+
+class Target(NamedTuple):
+    what: str
+    target: float
+    at_most: bool  # else at least
+    reached: Callable[[Speed], float]
+
+
+TARGETS = (
+    Target("get of bytes / dict", 1.5, True, lambda s: s.figure("get", RAW) / s.figure("get", "dict")),
+    Target("get of bytes, hot / dict, hot", 2.5, True, lambda s: s.figure("hot", RAW) / s.figure("hot", "dict")),
+    Target("lmdb in one long transaction / get of bytes", 3, False, lambda s: s.figure("get", LMDB) / s.figure("get", RAW)),
+    Target("diskcache / get of bytes", 30, False, lambda s: s.figure("get", "diskcache") / s.figure("get", RAW)),
+    Target("redis-py (the faster placement) / get of bytes", 60, False, lambda s: s.best("get", REDIS) / s.figure("get", RAW)),
+    Target("get of a dict / lmdb + msgpack", 1, True, lambda s: s.figure("get", DICT) / s.figure("get", "lmdb + msgpack")),
+    Target("get_many per key / get, bytes", 0.6, True, lambda s: s.figure("get_many", RAW) / s.figure("get", RAW)),
+    Target("redis-py's MGET (the faster placement) / get_many", 20, False,
+           lambda s: s.best("get_many", REDIS) / s.figure("get_many", RAW)),
+    Target("set of bytes, mean, us", 1, True, lambda s: s.figure("set", RAW) / 1000),
+    Target("set of bytes while evicting, mean, us", 1, True, lambda s: s.figure("set", EVICTING) / 1000),
+    Target("set of bytes while evicting, p99.9, us", 50, True, lambda s: s.figure("set", EVICTING, "p999_ns") / 1000),
+    Target("C library, one thread, hot keys: million gets/s", 10, False, lambda s: library_rate(s, "get, hot") / 1e6),
+    Target("C library, one thread, hot keys: million sets/s", 2, False, lambda s: library_rate(s, "set, hot") / 1e6),
+    Target("two processes: scaling / that of dicts", 0.95, False,
+           lambda s: s.figure("two processes", RAW, "scaling") / s.figure("two processes", "dict", "scaling")),
+    Target("memory, 4 workers, records as dicts / four dicts of dicts", 1 / 8, True,
+           lambda s: s.figure("memory", DICT, "bytes", workers=4) / s.figure("memory", "dict of dicts", "bytes", workers=4)),
+    Target("gc.collect() with the set held / empty", 1.1, True,
+           lambda s: s.figure("memory", DICT, "collect_ms", workers=4) / s.figure("memory", DICT, "collect_empty_ms", workers=4)),
+)  # fmt: skip
+
+
+def library_rate(speed: Speed, name: str) -> float:
+    for row in (speed.outcome["library"] or {"rows": []})["rows"]:
+        if row["name"] == name:
+            return median(row["per_second"])
+    raise KeyError(name)
+
+
+def target_table(speed: Speed) -> Table:
+    rows = []
+    for target in TARGETS:
+        goal = f"{'at most' if target.at_most else 'at least'} {target.target:g}"
+        try:
+            value = target.reached(speed)
+        except KeyError:
+            rows.append([target.what, goal, "not measured", ""])
+            continue
+        good = value <= target.target if target.at_most else value >= target.target
+        rows.append([target.what, goal, f"{value:.3g}", "reached" if good else "MISSED"])
+    return Table("Targets", ["", "target", "measured", ""], rows)
+
+
+def speed_tables(outcome: dict[str, Any]) -> list[Table]:
+    speed = Speed(outcome)
+    tables = [op_table(speed, op) for op in OP_TITLES]
+    tables += [two_table(speed), memory_table(speed)]
+    if outcome["library"]:
+        tables.append(library_table(outcome["library"]))
+    return [*tables, target_table(speed)]
+
+
+def data_sentence(facts: dict[str, Any]) -> str:
+    how = {"regions": "cities of one admin region joined until a document has at least 300 bytes",
+           "single": "cities that have 300 to 900 bytes by themselves"}[facts["kind"]]  # fmt: skip
+    return (
+        f"Data: {facts['cities']:,} cities of GeoNames; {facts['records']:,} records of 300-900 bytes as MessagePack "
+        f"({how}; {facts['left_out_below_300']:,} shorter and {facts['left_out_above_900']:,} longer ones left out), "
+        f"mean value {facts['mean_value_bytes']} bytes, mean key {facts['mean_key_bytes']} bytes. Keys zipfian, s = 0.99."
+    )
+
+
+def speed_lead(outcome: dict[str, Any]) -> list[str]:
+    about = outcome["machine"]
+    held = outcome["entries"].get(RAW, 0)
+    return [
+        data_sentence(outcome["data"]),
+        f"{outcome['rounds']} interleaved rounds of {outcome['seconds_per_turn']:g} s per peer and operation; medians of the rounds; "
+        "the timer's and the loop's own cost taken off; the collector off while timing.",
+        f"{about['cpus']} CPUs ({about['cpu']}), Linux {about['kernel']}, Python {about['python']}; load before: {about['load_before']:.2f}. "
+        f"Forebay held {held:,} of the {outcome['data']['records']:,} records.",
+    ]
+
+
+def speed_text(outcome: dict[str, Any]) -> str:
+    return "\n".join([*speed_lead(outcome), "", *map(as_text, speed_tables(outcome))])
+
+
+# ------------------------------------------------------------ the whole page
+
+
+def read(name: str) -> dict[str, Any] | None:
+    path = BUILD / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def section(title: str, command: str, lead: list[str], tables: list[Table]) -> str:
+    body = [f"## {title}", "", "```sh", command, "```", "", *(f"{line}\n" for line in lead), *map(as_markdown, tables)]
+    return "\n".join(body)
+
+
+def missing(title: str, command: str) -> str:
+    return "\n".join([f"## {title}", "", "```sh", command, "```", "", "Not measured yet.", ""])
+
+
+def demo_table(outcome: dict[str, Any]) -> Table:
+    usual, arena = outcome["ways"]["lru_cache"], outcome["ways"]["arena"]
+    shown = (
+        ("memory of all processes together, MiB", "memory_bytes", mib),
+        ("private memory, MiB", "private_bytes", mib),
+        ("blocks of the arena's file, MiB", "arena_block_bytes", mib),
+        ("reads per second, all workers", "reads_per_second", lambda v: f"{v:,.0f}"),
+        ("p50 of a read, us", "p50_us", lambda v: f"{v:.2f}"),
+        ("p99 of a read, us", "p99_us", lambda v: f"{v:.2f}"),
+        ("database queries in the warm-up", "queries_warm_up", lambda v: f"{v:,}"),
+        ("database queries while measured", "queries_measured", lambda v: f"{v:,}"),
+        ("garbage collector, all workers, ms", "gc_seconds", lambda v: f"{v * 1000:,.0f}"),
+        ("gc.collect() at the end, per worker, ms", "gc_collect_ms", lambda v: f"{v:.1f}"),
+    )
+    rows = [[title, text(usual[key]), text(arena[key])] for title, key, text in shown]
+    return Table("Four workers, one database", ["", "own lru_cache each", "one arena"], rows)
+
+
+def demo_section() -> str:
+    command = "forebay demo --json > build/bench/demo.json"
+    outcome = read("demo.json")
+    if outcome is None:
+        return missing("The main job", command)
+    lead = [f"{outcome['records']:,} cities of GeoNames in SQLite, {outcome['workers']} workers, {outcome['seconds']:g} s of zipfian reads "
+            f"after every worker has read every record once; Python {outcome['python']}."]  # fmt: skip
+    return section("The main job", command, lead, [demo_table(outcome)])
+
+
+def speed_section() -> str:
+    outcome = read("speed.json")
+    if outcome is None:
+        return missing("Speed and memory", "make bench")
+    return section("Speed and memory", "make bench", speed_lead(outcome), speed_tables(outcome))
+
+
+def memoize_section() -> str:
+    outcome = read("memoize.json")
+    if outcome is None:
+        return missing("Memoize", "python bench memoize")
+    lead = [f"A hit of `Arena.memoize` against one of `functools.lru_cache`, of {outcome['keys']:,} results: p50 of single calls, medians of "
+            f"{outcome['rounds']} interleaved rounds. lru_cache gives the same object each time, the arena a fresh copy."]  # fmt: skip
+    rows = [[name, *(f"{found['p50_ns'][way] / 1000:.3f}" for way in ("lru_cache", "memoize")), f"{found['ratio']:.2f}"]
+            for name, found in outcome["ways"].items()]  # fmt: skip
+    table = Table("A hit, us", ["result, keys", "lru_cache", "memoize", "ratio"], rows)
+    return section("Memoize", "python bench memoize", lead, [table])
+
+
+def traces_section() -> str:
+    import traces
+
+    command = "TRACES=path/to/traces make bench"
+    outcome = read("traces.json")
+    if outcome is None:
+        return missing("Miss ratios", command)
+    return section("Miss ratios", command, traces.lead(outcome), traces.tables(outcome))
+
+
+INTRODUCTION = """# Measurements
+
+Written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; not edited by hand.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=DOCUMENT)
+    options = parser.parse_args()
+    options.output.write_text("\n".join([INTRODUCTION, demo_section(), speed_section(), memoize_section(), traces_section()]))
+
+
+if __name__ == "__main__":
+    main()

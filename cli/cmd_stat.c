@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "json.h"
+
+enum { TRUST, JSON, OPTION_COUNT };
+static const fb_option options[OPTION_COUNT] = {
+    [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
+    [JSON] = { "--json", NULL, "print it as JSON" },
+};
+
+typedef struct cache_facts {
+    char name[FOREBAY_NAME_MAX + 1];
+    uint64_t ttl_ms; /* 0: for ever */
+    forebay_cache_stats stats;
+} cache_facts;
+
+/* All that is printed, gathered first. */
+typedef struct arena_facts {
+    const char *path;
+    forebay_arena_info info;
+    forebay_row_info *rows;
+    uint32_t row_count;
+    uint32_t own_row; /* index in `rows`; row_count if not found */
+    cache_facts *caches;
+    uint32_t cache_count;
+} arena_facts;
+
+static forebay_status gather_cache(forebay_arena *arena, cache_facts *facts)
+{
+    forebay_cache *cache;
+    forebay_status status = forebay_cache_open(arena, facts->name, NULL, &cache, NULL);
+    if (status != FOREBAY_OK)
+        return status;
+    facts->ttl_ms = forebay_cache_ttl_ms(cache);
+    if (facts->ttl_ms == FOREBAY_TTL_FOREVER)
+        facts->ttl_ms = 0;
+    status = forebay_cache_get_stats(cache, &facts->stats);
+    forebay_cache_close(cache);
+    return status;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const cache_facts *)a)->name, ((const cache_facts *)b)->name);
+}
+
+/* Names first: opening a cache must not happen between two of them. */
+static void gather_caches(forebay_arena *arena, arena_facts *facts)
+{
+    uint32_t named = 0;
+    while (named < facts->info.cache_count && forebay_cache_name_at(arena, named, facts->caches[named].name))
+        named++;
+    for (uint32_t i = 0; i < named; i++) {
+        cache_facts *cache = &facts->caches[i];
+        if (fb_has_cache(arena, cache->name) && gather_cache(arena, cache) == FOREBAY_OK)
+            facts->caches[facts->cache_count++] = *cache;
+    }
+    qsort(facts->caches, facts->cache_count, sizeof(cache_facts), compare_names);
+}
+
+static void gather_rows(forebay_arena *arena, arena_facts *facts)
+{
+    uint32_t used = forebay_arena_rows(arena, facts->rows, facts->info.row_count);
+    facts->row_count = used < facts->info.row_count ? used : facts->info.row_count;
+    facts->own_row = facts->row_count;
+    for (uint32_t i = facts->row_count; i-- > 0;)
+        if (facts->rows[i].alive && facts->rows[i].pid == getpid())
+            facts->own_row = i;
+}
+
+static forebay_status gather(forebay_arena *arena, arena_facts *facts)
+{
+    forebay_status status = forebay_arena_get_info(arena, &facts->info);
+    if (status != FOREBAY_OK)
+        return status;
+    facts->rows = calloc(facts->info.row_count + 1, sizeof(*facts->rows));
+    facts->caches = calloc(facts->info.cache_count + 1, sizeof(*facts->caches));
+    if (facts->rows == NULL || facts->caches == NULL)
+        return FOREBAY_NOMEM;
+    gather_rows(arena, facts);
+    gather_caches(arena, facts);
+    return FOREBAY_OK;
+}
+
+static uint32_t segments_with_entries(const forebay_arena_info *info)
+{
+    return info->segment_count - info->segments_free - info->segments_index;
+}
+
+/* NULL if huge pages are in effect, else how to get them. */
+static const char *huge_page_advice(const forebay_arena_info *info)
+{
+    if (info->huge_pages)
+        return NULL;
+    if (info->on_disk)
+        return "put the arena on a tmpfs (/dev/shm): files on a disk get none";
+    if (info->size < (uint64_t)2 << 20)
+        return "the arena is smaller than one of them (2 MiB)";
+    return "as root: mount -o remount,huge=within_size /dev/shm (or the tmpfs that holds it), "
+           "then create the arena anew; see docs/deploy.md";
+}
+
+static void number(fb_json *json, const char *name, uint64_t value)
+{
+    fb_json_name(json, name);
+    fb_json_unsigned(json, value);
+}
+
+static void truth(fb_json *json, const char *name, bool value)
+{
+    fb_json_name(json, name);
+    fb_json_bool(json, value);
+}
+
+static void write_arena(fb_json *json, const arena_facts *facts)
+{
+    const forebay_arena_info *info = &facts->info;
+    fb_json_name(json, "path");
+    fb_json_string(json, facts->path);
+    number(json, "size", info->size);
+    number(json, "format_version", info->format_version);
+    number(json, "segment_size", info->segment_size);
+    number(json, "segments", info->segment_count);
+    number(json, "segments_free", info->segments_free);
+    number(json, "segments_index", info->segments_index);
+    number(json, "segments_entries", segments_with_entries(info));
+    number(json, "index_buckets", info->index_buckets);
+    number(json, "index_slots_used", info->index_slots_used);
+    number(json, "metadata_bytes", info->metadata_bytes);
+    number(json, "entry_bytes", info->entry_bytes);
+    number(json, "now_ms", info->now_ms);
+    truth(json, "replaced", info->replaced);
+    truth(json, "on_disk", info->on_disk);
+    truth(json, "huge_pages", info->huge_pages);
+    fb_json_name(json, "huge_pages_advice");
+    if (huge_page_advice(info) != NULL)
+        fb_json_string(json, huge_page_advice(info));
+    else
+        fb_json_null(json);
+}
+
+static void write_rows(fb_json *json, const arena_facts *facts)
+{
+    number(json, "row_count", facts->info.row_count);
+    fb_json_name(json, "rows");
+    fb_json_begin_array(json);
+    for (uint32_t i = 0; i < facts->row_count; i++) {
+        fb_json_begin_object(json);
+        number(json, "row", facts->rows[i].row);
+        number(json, "generation", facts->rows[i].generation);
+        fb_json_name(json, "pid");
+        fb_json_signed(json, facts->rows[i].pid);
+        truth(json, "alive", facts->rows[i].alive);
+        truth(json, "self", i == facts->own_row);
+        fb_json_end_object(json);
+    }
+    fb_json_end_array(json);
+}
+
+/* Hits per get, or -1 without any. */
+static double hit_ratio(const forebay_cache_stats *stats)
+{
+    double gets = (double)stats->hits + (double)stats->misses;
+    return gets > 0 ? (double)stats->hits / gets : -1;
+}
+
+/* null if `there` is 0. */
+static void number_or_null(fb_json *json, const char *name, uint64_t value, uint64_t there)
+{
+    fb_json_name(json, name);
+    if (there != 0)
+        fb_json_unsigned(json, value);
+    else
+        fb_json_null(json);
+}
+
+static void write_cache(fb_json *json, const cache_facts *cache)
+{
+    fb_json_begin_object(json);
+    fb_json_name(json, "name");
+    fb_json_string(json, cache->name);
+    number(json, "entries", cache->stats.entries);
+    number(json, "hits", cache->stats.hits);
+    number(json, "misses", cache->stats.misses);
+    fb_json_name(json, "hit_ratio");
+    if (hit_ratio(&cache->stats) >= 0)
+        fb_json_double(json, hit_ratio(&cache->stats));
+    else
+        fb_json_null(json);
+    number(json, "sets", cache->stats.sets);
+    number(json, "deletes", cache->stats.deletes);
+    number(json, "evictions", cache->stats.evictions);
+    number(json, "expirations", cache->stats.expirations);
+    number_or_null(json, "ttl_ms", cache->ttl_ms, cache->ttl_ms);
+    number_or_null(json, "share", cache->stats.share, cache->stats.share);
+    number_or_null(json, "limit", cache->stats.limit, cache->stats.limit);
+    number_or_null(json, "bytes", cache->stats.bytes, cache->stats.share | cache->stats.limit);
+    fb_json_end_object(json);
+}
+
+static void print_json(const arena_facts *facts)
+{
+    fb_json json = { .out = stdout };
+    fb_json_begin_object(&json);
+    write_arena(&json, facts);
+    write_rows(&json, facts);
+    number(&json, "cache_count", facts->info.cache_count);
+    fb_json_name(&json, "caches");
+    fb_json_begin_array(&json);
+    for (uint32_t i = 0; i < facts->cache_count; i++)
+        write_cache(&json, &facts->caches[i]);
+    fb_json_end_array(&json);
+    fb_json_end_object(&json);
+    fb_json_end(&json);
+}
+
+static void print_arena(const arena_facts *facts)
+{
+    const forebay_arena_info *info = &facts->info;
+    char a[FB_SIZE_TEXT], b[FB_SIZE_TEXT];
+    fputs("arena       ", stdout);
+    fb_print_text(facts->path);
+    printf("\nsize        %s (%" PRIu64 " bytes), format %u, %s\n", fb_size_text(info->size, a), info->size,
+           info->format_version, info->on_disk ? "on a disk" : "in memory: gone after a reboot");
+    printf("segments    %u of %s: %u with entries, %u index, %u free\n", info->segment_count,
+           fb_size_text(info->segment_size, b), segments_with_entries(info), info->segments_index,
+           info->segments_free);
+    printf("entries     %s appended, %" PRIu64 " index slots used of %" PRIu64 "\n",
+           fb_size_text(info->entry_bytes, a), info->index_slots_used, info->index_buckets * 8);
+    printf("metadata    %s (%.1f%% of the arena)\n", fb_size_text(info->metadata_bytes, a),
+           100.0 * (double)info->metadata_bytes / (double)info->size);
+    const char *advice = huge_page_advice(info);
+    printf("huge pages  %s%s\n",
+           advice == NULL ? "in effect" : "not in effect: ", advice == NULL ? "" : advice);
+    if (info->replaced)
+        puts("file        REPLACED: the path leads to another file now; processes that opened it\n"
+             "            before go on with the old one until they are restarted");
+}
+
+static void print_rows(const arena_facts *facts)
+{
+    printf("rows        %u of %u\n", facts->row_count, facts->info.row_count);
+    for (uint32_t i = 0; i < facts->row_count; i++)
+        printf("  pid %-8d %s\n", (int)facts->rows[i].pid,
+               i == facts->own_row    ? "alive (this command)"
+               : facts->rows[i].alive ? "alive"
+                                      : "dead, to be swept by the next process that needs it");
+}
+
+static void print_duration(uint64_t ms)
+{
+    if (ms == 0)
+        fputs("for ever", stdout);
+    else
+        printf("%.12g s", (double)ms / 1000);
+}
+
+/* What a cache with a share or a limit has of it. */
+static void print_quota(const forebay_cache_stats *stats)
+{
+    char a[FB_SIZE_TEXT];
+    if ((stats->share | stats->limit) == 0)
+        return;
+    printf("; has %s", fb_size_text(stats->bytes, a));
+    if (stats->share != 0)
+        printf(", share %s", fb_size_text(stats->share, a));
+    if (stats->limit != 0)
+        printf(", limit %s", fb_size_text(stats->limit, a));
+}
+
+static void print_caches(const arena_facts *facts)
+{
+    printf("caches      %u of %u\n", facts->cache_count, facts->info.cache_count);
+    if (facts->cache_count == 0)
+        return;
+    printf("  %-20s %10s %12s %12s %7s %12s %12s  %s\n", "name", "entries", "hits", "misses", "ratio", "sets",
+           "evictions", "ttl");
+    for (uint32_t i = 0; i < facts->cache_count; i++) {
+        const forebay_cache_stats *stats = &facts->caches[i].stats;
+        char ratio[16] = "-";
+        if (hit_ratio(stats) >= 0)
+            snprintf(ratio, sizeof(ratio), "%.1f%%", 100 * hit_ratio(stats));
+        fputs("  ", stdout);
+        int columns = fb_print_text(facts->caches[i].name);
+        printf("%*s %10" PRIu64 " %12" PRIu64 " %12" PRIu64 " %7s %12" PRIu64 " %12" PRIu64 "  ",
+               columns < 20 ? 20 - columns : 0, "", stats->entries, stats->hits, stats->misses, ratio,
+               stats->sets, stats->evictions);
+        print_duration(facts->caches[i].ttl_ms);
+        print_quota(stats);
+        putchar('\n');
+    }
+}
+
+static int run(const fb_arguments *arguments)
+{
+    arena_facts facts = { .path = arguments->positional[0] };
+    forebay_arena *arena;
+    int code = fb_open_sound(facts.path, arguments->value[TRUST] != NULL, &arena);
+    if (code != FB_EXIT_OK)
+        return code;
+    forebay_status status = gather(arena, &facts);
+    if (status != FOREBAY_OK) {
+        code = fb_fail_status(facts.path, status, NULL);
+    } else if (arguments->value[JSON] != NULL) {
+        print_json(&facts);
+    } else {
+        print_arena(&facts);
+        print_rows(&facts);
+        print_caches(&facts);
+    }
+    free(facts.rows);
+    free(facts.caches);
+    forebay_arena_close(arena);
+    return code;
+}
+
+const fb_command fb_cmd_stat = {
+    .name = "stat",
+    .synopsis = "PATH [--trust] [--json]",
+    .summary = "show an arena: its processes, caches, hit ratios, memory",
+    .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
+               "open (this command among them) and its caches. Counters are since the arena was\n"
+               "made.\n",
+    .options = options,
+    .option_count = OPTION_COUNT,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run,
+};

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Forebay: one bounded, shared, evicting arena of memory per machine. */
+#ifndef FOREBAY_FOREBAY_H
+#define FOREBAY_FOREBAY_H
+
+#include <forebay/arena.h>
+#include <forebay/cache.h>
+#include <forebay/status.h>
+
+#endif

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forebay: one bounded, evicting cache in memory that all processes of a machine share.
+
+    import forebay
+
+    arena = forebay.open("/dev/shm/shop.forebay", size="256MiB")  # the same in every worker
+    users = arena.cache("users", ttl=300)
+    users.set(42, {"name": "Ada"})
+    users.get(42)
+
+There is no server: processes read and write the mapped file directly.  Any of
+them may be killed or stopped at any instruction; the others go on.  Entries
+survive restarts.  Any thread may use an Arena or a Cache, and so may the child
+after os.fork().  All errors are kinds of forebay.Error and of the fitting
+built-in exception; wrong arguments raise plain TypeError and ValueError.
+"""
+
+import sys
+from collections.abc import MutableMapping as _MutableMapping
+
+if sys.platform != "linux":
+    raise ImportError(
+        f"forebay works on Linux only, not on {sys.platform}: it needs memfd and open file description locks"
+    )
+
+from forebay._core import (
+    Arena,
+    ArenaError,
+    BusyError,
+    Cache,
+    ClosedError,
+    ConflictError,
+    CorruptError,
+    DeniedError,
+    Error,
+    FullError,
+    InvalidError,
+    MissError,
+    NoSpaceError,
+    NotFoundError,
+    OverflowError,
+    SizeWarning,
+    TimeoutError,
+    TooBigError,
+    TypeMismatchError,
+    VersionError,
+    View,
+    ViewError,
+    __version__,
+)
+from forebay._mapping import Namespace
+from forebay._memoize import CacheInfo, MemoizedFunction
+from forebay._open import DeferredArena, deferred, open, open_fd
+from forebay._types import ArenaInfo, CacheStats, RowInfo
+
+_MutableMapping.register(Cache)
+_MutableMapping.register(Namespace)
+
+for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, deferred, open, open_fd):
+    _public.__module__ = "forebay"
+del _public
+
+__all__ = [
+    "Arena",
+    "ArenaError",
+    "ArenaInfo",
+    "BusyError",
+    "Cache",
+    "CacheInfo",
+    "CacheStats",
+    "ClosedError",
+    "ConflictError",
+    "CorruptError",
+    "DeferredArena",
+    "DeniedError",
+    "Error",
+    "FullError",
+    "InvalidError",
+    "MemoizedFunction",
+    "MissError",
+    "Namespace",
+    "NoSpaceError",
+    "NotFoundError",
+    "OverflowError",
+    "RowInfo",
+    "SizeWarning",
+    "TimeoutError",
+    "TooBigError",
+    "TypeMismatchError",
+    "VersionError",
+    "View",
+    "ViewError",
+    "__version__",
+    "deferred",
+    "open",
+    "open_fd",
+]

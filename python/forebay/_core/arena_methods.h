@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions of the module and of Arena that live outside arena_type.c. */
+#ifndef CORE_ARENA_METHODS_H
+#define CORE_ARENA_METHODS_H
+
+#include "objects.h"
+
+/* open_arena.c; called by forebay/_open.py, which checks the types */
+#define OPEN_ARENA_DOC                                                                                       \
+    "open_arena(path, size, mode, trust, guard, timeout_ms, /)\n--\n\n"                                      \
+    "Open the arena at path (bytes in the file system's encoding, or None);\n"                               \
+    "forebay.open() is the public form."
+#define OPEN_ARENA_FD_DOC                                                                                    \
+    "open_arena_fd(fd, trust, guard, timeout_ms, /)\n--\n\n"                                                 \
+    "Open the arena of a descriptor; forebay.open_fd() is the public form."
+PyObject *open_arena(PyObject *module, PyObject *arguments);
+PyObject *open_arena_fd(PyObject *module, PyObject *arguments);
+
+/* arena_report.c */
+#define ARENA_INFO_DOC                                                                                       \
+    "info($self, /)\n--\n\n"                                                                                 \
+    "Figures of the whole arena, as a dict: size, format_version, segment_size,\n"                           \
+    "segment_count, segments_free, segments_index, row_count, rows_used,\n"                                  \
+    "cache_count, caches_used, index_buckets, index_slots_used, metadata_bytes,\n"                           \
+    "entry_bytes, now_ms (the arena's clock), replaced (the file at the path is\n"                           \
+    "another one now), huge_pages, on_disk."
+#define ARENA_ROWS_DOC                                                                                       \
+    "rows($self, /)\n--\n\n"                                                                                 \
+    "The open handles on this arena, of all processes: a list of dicts with\n"                               \
+    "row, generation, pid (in the opener's PID namespace) and alive."
+#define ARENA_STATS_DOC                                                                                      \
+    "stats($self, /)\n--\n\n"                                                                                \
+    "The statistics of every cache, as a dict by name; see Cache.stats()."
+#define ARENA_VERIFY_DOC                                                                                     \
+    "verify($self, /)\n--\n\n"                                                                               \
+    "Check every invariant of the arena, which may be in use meanwhile.  Returns\n"                          \
+    "a list of messages, one for each violation (at most 100); empty: sound."
+PyObject *arena_info(PyObject *self, PyObject *unused);
+PyObject *arena_rows(PyObject *self, PyObject *unused);
+PyObject *arena_stats(PyObject *self, PyObject *unused);
+PyObject *arena_verify(PyObject *self, PyObject *unused);
+
+/* Statistics of one cache as a dict, or NULL with an exception. */
+PyObject *dict_of_stats(forebay_cache_stats stats);
+
+#endif

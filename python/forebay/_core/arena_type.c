@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena_methods.h"
+#include "arguments.h"
+#include "cache_methods.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <structmember.h> /* T_OBJECT_EX: 3.11 has no Py_ names for them */
+
+PyObject *arena_new(core_state *state, forebay_arena *arena, PyObject *path)
+{
+    arena_object *self = PyObject_GC_New(arena_object, state->arena_type);
+    if (self == NULL) {
+        forebay_arena_close(arena);
+        return NULL;
+    }
+    self->state = state;
+    self->path = Py_NewRef(path);
+    self->trust = self->guard = false;
+    self->arena = arena;
+    self->parked = NULL;
+    self->caches = NULL;
+    self->inside = 0;
+    self->weakrefs = NULL;
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+PyObject *arena_raise_closed(arena_object *self)
+{
+    forebay_error error = { .message = "the arena is closed; forebay.open() opens it again" };
+    return core_raise(self->state, FOREBAY_CLOSED, &error, NULL);
+}
+
+/* End the handles of a closed arena; no call is inside. */
+void arena_end_parked(arena_object *self)
+{
+    forebay_arena *arena = self->parked;
+    self->parked = NULL;
+    for (cache_object *cache = self->caches; cache != NULL; cache = cache->next) {
+        if (cache->parked != NULL)
+            forebay_cache_close(cache->parked);
+        cache->parked = NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS /* unmapping takes long if the arena is large */
+        forebay_arena_close(arena);
+    Py_END_ALLOW_THREADS
+}
+
+/* Take the handles from all later calls. */
+static int arena_shut(arena_object *self)
+{
+    if (self->arena == NULL)
+        return 0;
+    uint32_t views = forebay_arena_views(self->arena);
+    if (views != 0) {
+        PyErr_Format(self->state->errors[CORE_VIEW_ERROR],
+                     "the arena cannot be closed: %u %s open; release them first (with cache.view(key) as view: ...)", views,
+                     views == 1 ? "view is" : "views are");
+        return -1;
+    }
+    for (cache_object *cache = self->caches; cache != NULL; cache = cache->next) {
+        cache->parked = cache->cache;
+        cache->cache = NULL;
+    }
+    self->parked = self->arena;
+    self->arena = NULL;
+    if (self->inside == 0)
+        arena_end_parked(self);
+    return 0;
+}
+
+static int arena_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((arena_object *)object)->path);
+    return 0;
+}
+
+static void arena_dealloc(PyObject *object)
+{
+    arena_object *self = (arena_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs(object);
+    forebay_arena_close(self->arena); /* each cache holds the arena: none is left */
+    Py_XDECREF(self->path);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *arena_refuse_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyErr_SetString(PyExc_TypeError, "forebay.open() makes arenas; Arena cannot be called");
+    return NULL;
+}
+
+/* "256 MiB" where that is exact, else bytes. */
+static PyObject *size_text(uint64_t size)
+{
+    if (size % (1 << 20) == 0)
+        return PyUnicode_FromFormat("%llu MiB", (unsigned long long)(size >> 20));
+    return PyUnicode_FromFormat("%llu bytes", (unsigned long long)size);
+}
+
+static PyObject *arena_repr(PyObject *object)
+{
+    arena_object *self = (arena_object *)object;
+    PyObject *path = self->path == Py_None ? PyUnicode_FromString("anonymous") : PyObject_Repr(self->path);
+    PyObject *state =
+        self->arena == NULL ? PyUnicode_FromString("closed") : size_text(forebay_arena_size(self->arena));
+    PyObject *text = NULL;
+    if (path != NULL && state != NULL)
+        text = PyUnicode_FromFormat("<forebay.Arena %U %U>", path, state);
+    Py_XDECREF(path);
+    Py_XDECREF(state);
+    return text;
+}
+
+/* The name of a cache as the library wants it: borrowed from `name`. */
+static const char *name_text(PyObject *name)
+{
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "a cache's name must be a str, not %.100s", Py_TYPE(name)->tp_name);
+        return NULL;
+    }
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
+    if (text == NULL)
+        return NULL;
+    if (length < 1 || length > (Py_ssize_t)FOREBAY_NAME_MAX || strlen(text) != (size_t)length) {
+        PyErr_Format(PyExc_ValueError, "a cache's name must take 1 to %u bytes of UTF-8 without zeros: %R",
+                     FOREBAY_NAME_MAX, name);
+        return NULL;
+    }
+    return text;
+}
+
+/* Open a cache with the GIL released: its creator takes a lock on the file. */
+static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options)
+{
+    forebay_arena *arena = self->arena;
+    forebay_cache *cache = NULL;
+    forebay_error error = { 0 };
+    forebay_status status;
+    arena_enter(self);
+    Py_BEGIN_ALLOW_THREADS status = forebay_cache_open(arena, name, options, &cache, &error);
+    Py_END_ALLOW_THREADS PyObject *object;
+    if (status != FOREBAY_OK) {
+        object = core_raise(self->state, status, &error, self->path);
+    } else if (self->arena == NULL) { /* closed meanwhile */
+        forebay_cache_close(cache);
+        object = arena_raise_closed(self);
+    } else {
+        object = cache_new(self, cache);
+    }
+    arena_leave(self);
+    return object;
+}
+
+PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., version=0,\n"
+                              "      update=False)\n--\n\n"
+                              "Open the cache of this name, creating it if needed.\n\n"
+                              "ttl is the time to live of entries that are set without one: seconds, a\n"
+                              "timedelta, or None for entries that never expire.  It belongs to whoever\n"
+                              "creates the cache: omitted, the stored one is taken (None for a new cache);\n"
+                              "another one than the stored raises ConflictError, or, with update=True, is\n"
+                              "stored for those who open the cache from now on.\n\n"
+                              "share and limit are bytes of the arena, as the size of forebay.open(), and\n"
+                              "belong to the cache as its ttl does; None: none.  Others never evict a cache\n"
+                              "below its share; what it does not use is lent to them.  A cache that has\n"
+                              "reached its limit makes room from itself alone, and takes no entry larger\n"
+                              "than half of it.  All shares together are at most 3/4 of the arena, and a\n"
+                              "limit at least 8 of its segments (info()): else ValueError.\n\n"
+                              "version, an int up to 2**32 - 1, is of this object alone: entries carry the\n"
+                              "version of the object that wrote them and are misses for those of another,\n"
+                              "so that an old and a new release can run side by side.\n\n"
+                              "FullError: the arena has no room for one more cache.");
+
+static int version_from_object(PyObject *object, uint32_t *version)
+{
+    if (object == NULL)
+        return 0;
+    if (!PyLong_Check(object) || PyBool_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "version must be an int, not %.100s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    int overflow;
+    long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow != 0 || number < 0 || number > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "version must be between 0 and 4294967295, not %R", object);
+        return -1;
+    }
+    *version = (uint32_t)number;
+    return 0;
+}
+
+/* Ellipsis or nothing: what is stored. */
+static int quota_from_object(PyObject *object, const char *what, uint64_t *quota)
+{
+    if (object == NULL || object == Py_Ellipsis)
+        return 0;
+    if (object == Py_None) {
+        *quota = FOREBAY_QUOTA_NONE;
+        return 0;
+    }
+    PyObject *module = PyImport_ImportModule("forebay._open");
+    PyObject *bytes = module == NULL ? NULL : PyObject_CallMethod(module, "parse_size", "Os", object, what);
+    Py_XDECREF(module);
+    if (bytes == NULL)
+        return -1;
+    *quota = PyLong_AsUnsignedLongLong(bytes);
+    Py_DECREF(bytes);
+    return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    arena_object *self = (arena_object *)object;
+    PyObject *ttl = NULL, *share = NULL, *limit = NULL, *version = NULL, *update = NULL;
+    const keyword keywords[] = {
+        { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "version", &version }, { "update", &update },
+    };
+    forebay_cache_options options = { 0 };
+    if (check_positional("cache", count, 1, 1) < 0
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 5) < 0)
+        return NULL;
+    const char *name = name_text(arguments[0]);
+    int updates = update == NULL ? 0 : PyObject_IsTrue(update);
+    if (name == NULL || updates < 0 || ttl_from_object(self->state, ttl, &options.ttl_ms) < 0
+        || quota_from_object(share, "share", &options.share) < 0 || quota_from_object(limit, "limit", &options.limit) < 0
+        || version_from_object(version, &options.version) < 0)
+        return NULL;
+    if (options.ttl_ms == FOREBAY_TTL_DEFAULT)
+        options.ttl_ms = FOREBAY_TTL_STORED;
+    options.update = updates != 0;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    return open_cache(self, name, &options);
+}
+
+PyDoc_STRVAR(arena_memoize_doc,
+             MEMOIZE_SIGNATURE
+             "Decorator: keep the results of a function in the cache \"memoize\", for all processes.\n\n"
+             "Functions, coroutine functions, and, with key=, methods.  Arguments and results are\n"
+             "of the types that values may have; a hit gives a fresh copy of the result.\n\n"
+             "ttl: as Cache.set(), or a function of the result that returns it.  key: a function\n"
+             "of the arguments, its result takes their place.  typed: 1, 1.0 and True are three\n"
+             "arguments.  ignore: names or positions of arguments that do not matter.  condition:\n"
+             "a function of the result; false: it is not stored.  name: what tells functions\n"
+             "apart in the cache; module and qualified name if omitted.  tags: as Cache.set().\n\n"
+             "The function has .cache_info(), .cache_clear(), .invalidate(*args),\n"
+             ".cache_key(*args), .cache and .__wrapped__.");
+
+static PyObject *arena_memoize(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+    return core_call_python("forebay._memoize", "memoize", self, arguments, keywords);
+}
+
+PyDoc_STRVAR(arena_advance_doc, "_advance_clock($self, milliseconds, /)\n--\n\n"
+                                "Make the arena's time go ahead: forebay.testing.Clock.");
+
+static PyObject *arena_advance(PyObject *object, PyObject *argument)
+{
+    arena_object *self = (arena_object *)object;
+    unsigned long long ms = PyLong_AsUnsignedLongLong(argument);
+    if (ms == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    forebay_status status = forebay_arena_advance_clock(self->arena, ms);
+    if (status == FOREBAY_INVALID)
+        return PyErr_Format(PyExc_ValueError, "an arena's time goes on for 17 years at most");
+    if (status != FOREBAY_OK)
+        return core_raise(self->state, status, NULL, self->path);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(arena_caches_doc, "caches($self, /)\n--\n\nThe names of the caches in the arena, as a list.");
+
+static PyObject *arena_caches(PyObject *object, PyObject *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    PyObject *list = PyList_New(0);
+    char name[FOREBAY_NAME_MAX + 1];
+    for (uint32_t i = 0; list != NULL && forebay_cache_name_at(self->arena, i, name); i++) {
+        PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "replace");
+        if (text == NULL || PyList_Append(list, text) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(arena_drop_doc, "drop($self, name, /)\n--\n\n"
+                             "Remove the cache of this name with all its entries, for all processes.\n"
+                             "True if there was one.  Its Cache objects raise ClosedError from then on.");
+
+static PyObject *arena_drop(PyObject *object, PyObject *name)
+{
+    arena_object *self = (arena_object *)object;
+    const char *text = name_text(name);
+    if (text == NULL)
+        return NULL;
+    forebay_arena *arena = self->arena;
+    if (arena == NULL)
+        return arena_raise_closed(self);
+    forebay_status status;
+    arena_enter(self);
+    Py_BEGIN_ALLOW_THREADS status = forebay_cache_drop(arena, text);
+    Py_END_ALLOW_THREADS arena_leave(self);
+    if (status != FOREBAY_OK && status != FOREBAY_MISS)
+        return core_raise(self->state, status, NULL, self->path);
+    return PyBool_FromLong(status == FOREBAY_OK);
+}
+
+PyDoc_STRVAR(arena_close_doc, "close($self, /)\n--\n\n"
+                              "Give up this process's handle.  The entries stay, for other processes and\n"
+                              "for the next open(); an anonymous arena ends with its last handle.  The\n"
+                              "arena's caches raise ClosedError from then on.  A call that another thread\n"
+                              "is inside ends first.  Closing again does nothing.  ViewError: views are open;\n"
+                              "nothing changed.");
+
+static PyObject *arena_close(PyObject *object, PyObject *unused)
+{
+    if (arena_shut((arena_object *)object) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(arena_enter_doc,
+             "__enter__($self, /)\n--\n\nThe arena itself; it is closed at the end of the block.");
+
+static PyObject *arena_with(PyObject *object, PyObject *unused)
+{
+    if (((arena_object *)object)->arena == NULL)
+        return arena_raise_closed((arena_object *)object);
+    return Py_NewRef(object);
+}
+
+PyDoc_STRVAR(arena_exit_doc, "__exit__($self, type, value, traceback, /)\n--\n\nClose the arena.");
+
+static PyObject *arena_without(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (check_positional("__exit__", count, 3, 3) < 0)
+        return NULL;
+    if (arena_shut((arena_object *)object) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(arena_fileno_doc, "fileno($self, /)\n--\n\n"
+                               "A descriptor of the arena, to pass to another process, which calls\n"
+                               "forebay.open_fd().  The arena owns it: it is closed with the arena.");
+
+static PyObject *arena_fileno(PyObject *object, PyObject *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    return PyLong_FromLong(forebay_arena_fd(self->arena));
+}
+
+PyDoc_STRVAR(arena_reduce_doc,
+             "__reduce__($self, /)\n--\n\nPickled as its path, and opened again by it; TypeError if it is anonymous.");
+
+static PyObject *arena_reduce(PyObject *object, PyObject *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->path == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "an anonymous Arena cannot be pickled or copied: pass Arena.fileno() on and call "
+                                         "forebay.open_fd() in the other process");
+        return NULL;
+    }
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    PyObject *module = PyImport_ImportModule("forebay._open");
+    PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen");
+    Py_XDECREF(module);
+    return reopen == NULL ? NULL
+                          : Py_BuildValue("N(OOO)", reopen, self->path, self->trust ? Py_True : Py_False,
+                                          self->guard ? Py_True : Py_False);
+}
+
+static PyMethodDef arena_methods[] = {
+    { "cache", (PyCFunction)(void (*)(void))arena_cache, METH_FASTCALL | METH_KEYWORDS, arena_cache_doc },
+    { "memoize", (PyCFunction)(void (*)(void))arena_memoize, METH_VARARGS | METH_KEYWORDS, arena_memoize_doc },
+    { "caches", arena_caches, METH_NOARGS, arena_caches_doc },
+    { "drop", arena_drop, METH_O, arena_drop_doc },
+    { "close", arena_close, METH_NOARGS, arena_close_doc },
+    { "fileno", arena_fileno, METH_NOARGS, arena_fileno_doc },
+    { "info", arena_info, METH_NOARGS, ARENA_INFO_DOC },
+    { "rows", arena_rows, METH_NOARGS, ARENA_ROWS_DOC },
+    { "stats", arena_stats, METH_NOARGS, ARENA_STATS_DOC },
+    { "verify", arena_verify, METH_NOARGS, ARENA_VERIFY_DOC },
+    { "__enter__", arena_with, METH_NOARGS, arena_enter_doc },
+    { "__exit__", (PyCFunction)(void (*)(void))arena_without, METH_FASTCALL, arena_exit_doc },
+    { "_advance_clock", arena_advance, METH_O, arena_advance_doc },
+    { "__reduce__", arena_reduce, METH_NOARGS, arena_reduce_doc },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyObject *arena_get_closed(PyObject *object, void *unused)
+{
+    return PyBool_FromLong(((arena_object *)object)->arena == NULL);
+}
+
+static PyObject *arena_get_size(PyObject *object, void *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    return PyLong_FromUnsignedLongLong(forebay_arena_size(self->arena));
+}
+
+static PyObject *arena_get_max_entry(PyObject *object, void *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    return PyLong_FromUnsignedLongLong(forebay_arena_max_entry(self->arena));
+}
+
+static PyGetSetDef arena_properties[] = {
+    { "closed", arena_get_closed, NULL, "True after close().", NULL },
+    { "size", arena_get_size, NULL, "Bytes of the arena, all of it: keys, values, index, metadata.", NULL },
+    { "max_entry", arena_get_max_entry, NULL,
+      "The most bytes that an encoded key and value may take together.", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyMemberDef arena_members[] = {
+    { "path", T_OBJECT_EX, offsetof(arena_object, path), READONLY,
+      "The absolute path of the arena's file, as a str; None if it has none." },
+    { "__weaklistoffset__", T_PYSSIZET, offsetof(arena_object, weakrefs), READONLY, NULL },
+    { NULL, 0, 0, 0, NULL },
+};
+
+PyDoc_STRVAR(arena_doc, "An open arena: bounded memory that all processes of the machine share.\n\n"
+                        "forebay.open() makes it; cache() gives its caches.  A context manager:\n"
+                        "leaving the block closes it.  Any thread may use it.  After os.fork() the\n"
+                        "child may go on using it, and the caches too.  It is pickled by its path, and\n"
+                        "opened again by it in the other process.");
+
+static PyType_Slot arena_slots[] = {
+    { Py_tp_doc, (void *)arena_doc },   { Py_tp_new, arena_refuse_new },  { Py_tp_dealloc, arena_dealloc },
+    { Py_tp_traverse, arena_traverse }, { Py_tp_repr, arena_repr },       { Py_tp_methods, arena_methods },
+    { Py_tp_getset, arena_properties }, { Py_tp_members, arena_members }, { 0, NULL },
+};
+
+PyType_Spec arena_type_spec = {
+    .name = "forebay.Arena",
+    .basicsize = sizeof(arena_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = arena_slots,
+};

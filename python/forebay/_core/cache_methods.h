@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Methods of Cache that live outside cache_type.c. */
+#ifndef CORE_CACHE_METHODS_H
+#define CORE_CACHE_METHODS_H
+
+#include "objects.h"
+
+/* Set the exception for a call on this cache and return NULL. */
+PyObject *cache_raise(cache_object *self, forebay_status status);
+/* The library's handle, or NULL with ClosedError. */
+static inline forebay_cache *cache_handle(cache_object *self)
+{
+    if (__builtin_expect(self->cache == NULL, 0))
+        arena_raise_closed(self->arena);
+    return self->cache;
+}
+
+/* Look a key up: its value in `*value`, a new reference, NULL on a miss. */
+int cache_look_up(cache_object *self, PyObject *key, PyObject **value);
+/* The same for a key's bytes. */
+int cache_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value);
+/* 1: the key has an entry, of this kind; 0: none; -1: exception. */
+int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind);
+/* 1: stored; 0: not, because of the mode; -1: exception. */
+int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options);
+/* Set the exception for a write that failed. */
+void cache_raise_not_stored(cache_object *self, forebay_status status);
+
+#define TTL_PARAGRAPH                                                                                        \
+    "ttl: seconds, a timedelta, or None for ever; omitted, the cache's.  0 or less is\n"                     \
+    "a ValueError.\n"
+
+#define TAGS_PARAGRAPH                                                                                       \
+    "tags: up to 16 strs or other keys; invalidate_tag() makes all entries with a tag\n"                     \
+    "misses at once.\n"
+
+/* cache_store.c */
+#define CACHE_SET_DOC                                                                                        \
+    "set($self, key, value, /, *, ttl=..., tags=())\n--\n\n"                                                 \
+    "Store a value.\n\n" TTL_PARAGRAPH TAGS_PARAGRAPH                                                                       \
+    "TypeError: the key or value is of a type that cannot be stored; nothing\n"                              \
+    "changed.  FullError, TooBigError: it was not stored, and an older value of the\n"                       \
+    "key is gone, so that no stale one is served."
+#define CACHE_ADD_DOC                                                                                        \
+    "add($self, key, value, /, *, ttl=..., tags=())\n--\n\n"                                                          \
+    "Store a value if the key has none: True if it was stored.\n\n" TTL_PARAGRAPH                            \
+    "One of several that add the same key at once succeeds."
+#define CACHE_REPLACE_DOC                                                                                    \
+    "replace($self, key, value, /, *, ttl=..., tags=())\n--\n\n"                                                      \
+    "Store a value if the key has one: True if it was stored.\n\n" TTL_PARAGRAPH
+#define CACHE_DELETE_DOC "delete($self, key, /)\n--\n\nRemove a key: True if there was one."
+#define CACHE_INCR_DOC                                                                                       \
+    "incr($self, key, delta=1, /, *, initial=0, ttl=...)\n--\n\n"                                            \
+    "Add delta to the int of a key and return the result.\n\n"                                               \
+    "An absent key counts as initial first and takes ttl; a present one keeps its\n"                         \
+    "expiry.  TypeMismatchError: the value is no int of 64 bits.  OverflowError: the\n"                      \
+    "result is none; nothing changed."
+#define CACHE_DECR_DOC                                                                                       \
+    "decr($self, key, delta=1, /, *, initial=0, ttl=...)\n--\n\n"                                            \
+    "Subtract delta from the int of a key; see incr()."
+PyObject *cache_set(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_add(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_replace(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_delete(PyObject *self, PyObject *key);
+PyObject *cache_incr(PyObject *self, PyObject *arguments, PyObject *keywords);
+PyObject *cache_decr(PyObject *self, PyObject *arguments, PyObject *keywords);
+int cache_assign(PyObject *self, PyObject *key, PyObject *value); /* mp_ass_subscript */
+
+/* cache_batch.c */
+#define CACHE_GET_MANY_DOC                                                                                   \
+    "get_many($self, keys, /)\n--\n\n"                                                                       \
+    "The values of many keys, as a dict of those that are there, in the order of\n"                          \
+    "keys (any iterable).  Faster than as many get() calls; no snapshot: entries\n"                          \
+    "may change between the first and the last."
+#define CACHE_SET_MANY_DOC                                                                                   \
+    "set_many($self, items, /, *, ttl=..., tags=())\n--\n\n"                                                          \
+    "Store many values: a mapping, or an iterable of (key, value) pairs.\n\n" TTL_PARAGRAPH                  \
+    "All are encoded first: after a TypeError or TooBigError nothing was stored.\n"                          \
+    "FullError: some were not stored; their keys are in the exception's\n"                                   \
+    "failed_keys, and older values of those are gone."
+#define CACHE_DELETE_MANY_DOC                                                                                \
+    "delete_many($self, keys, /)\n--\n\nRemove many keys; returns how many were there."
+PyObject *cache_get_many(PyObject *self, PyObject *keys);
+PyObject *cache_set_many(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_delete_many(PyObject *self, PyObject *keys);
+
+/* cache_conditional.c */
+#define CACHE_TOUCH_DOC                                                                                      \
+    "touch($self, key, /, *, ttl=...)\n--\n\n"                                                              \
+    "Give an entry another time to live, from now on: True if there is one.\n\n" TTL_PARAGRAPH               \
+    "FullError: there was no room; the entry keeps its own."
+#define CACHE_POP_DOC                                                                                        \
+    "pop($self, key, default=..., /)\n--\n\n"                                                 \
+    "Remove a key and return its value; if there is none, default, or MissError.\n\n"                       \
+    "Of several that pop the same entry one gets it."
+#define CACHE_GETS_DOC                                                                                       \
+    "gets($self, key, /)\n--\n\n"                                                                           \
+    "The value of a key and its token for cas(), as a pair; MissError on a miss."
+#define CACHE_CAS_DOC                                                                                        \
+    "cas($self, key, value, token, /, *, ttl=..., tags=())\n--\n\n"                                         \
+    "Store a value if the entry still has the one that gets() gave with this token:\n"                       \
+    "True if it was stored, False if the entry was changed or is gone.\n\n"                                 \
+    "An entry that was changed and changed back counts as unchanged."
+#define CACHE_GET_OR_SET_DOC                                                                                 \
+    "get_or_set($self, key, default, /, *, ttl=..., tags=())\n--\n\n"                                       \
+    "The value of a key; on a miss default is stored and returned.\n\n"                                     \
+    "default may be a function without arguments: it is called on a miss only.\n"                           \
+    "Several processes that miss at once each call it; the first to store wins, and\n"                      \
+    "all return that value.  A tag that is invalidated during the call takes the\n"                         \
+    "entry along."
+#define CACHE_SET_ABSENT_DOC                                                                                 \
+    "set_absent($self, key, /, *, ttl=..., tags=())\n--\n\n"                                                \
+    "Note that the key has no value, so that is_absent() can say so without a look at\n"                    \
+    "the database.  To all other methods the key has no entry."
+#define CACHE_IS_ABSENT_DOC                                                                                  \
+    "is_absent($self, key, /)\n--\n\nTrue if set_absent() noted that the key has no value."
+#define CACHE_INVALIDATE_TAG_DOC                                                                             \
+    "invalidate_tag($self, tag, /)\n--\n\n"                                                                 \
+    "Make every entry of this cache that was set with the tag a miss, for all\n"                            \
+    "processes, in constant time.  One in some thousands of other tags may share the\n"                     \
+    "fate: a miss too many, never one too few."
+PyObject *cache_touch(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_pop(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *cache_gets(PyObject *self, PyObject *key);
+PyObject *cache_cas(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_get_or_set(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_set_absent(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_is_absent(PyObject *self, PyObject *key);
+PyObject *cache_invalidate_tag(PyObject *self, PyObject *tag);
+
+/* view_type.c */
+#define CACHE_VIEW_DOC                                                                                       \
+    "view($self, key, /)\n--\n\n"                                                                           \
+    "The bytes of a key's value where they are in the arena, as a View: bytes as they\n"                    \
+    "were set, other values encoded (docs/encoding.md).  MissError on a miss."
+PyObject *cache_view(PyObject *self, PyObject *key);
+
+/* cache_keys.c */
+#define CACHE_KEYS_DOC                                                                                       \
+    "keys($self, /)\n--\n\n"                                                                                \
+    "The keys, as a set-like view that goes through the cache each time it is iterated.\n\n"               \
+    "A key that is there all the time comes once, but for a few that the index moves\n"                     \
+    "meanwhile: those may be left out, or come twice."
+#define CACHE_VALUES_DOC "values($self, /)\n--\n\nThe values, as a view; see keys()."
+#define CACHE_ITEMS_DOC "items($self, /)\n--\n\nPairs of key and value, as a view; see keys()."
+#define CACHE_NAMESPACE_DOC                                                                                  \
+    "namespace($self, prefix, /)\n--\n\n"                                                                   \
+    "The part of this cache whose keys are tuples (prefix, key), as a Namespace that\n"                     \
+    "takes and gives the keys alone."
+#define CACHE_POPITEM_DOC                                                                                    \
+    "popitem($self, /)\n--\n\nRemove some entry and return its key and value; MissError if there is none."
+#define CACHE_SETDEFAULT_DOC                                                                                 \
+    "setdefault($self, key, default=None, /)\n--\n\n"                                                       \
+    "The value of a key; on a miss default is stored and returned."
+#define CACHE_UPDATE_DOC                                                                                     \
+    "update($self, items=(), /, **more)\n--\n\nStore many values, as dict.update(); see set_many()."
+PyObject *cache_popitem(PyObject *self, PyObject *unused);
+PyObject *cache_setdefault(PyObject *self, PyObject *arguments);
+PyObject *cache_update(PyObject *self, PyObject *arguments, PyObject *keywords);
+PyObject *cache_keys(PyObject *self, PyObject *unused);
+PyObject *cache_values(PyObject *self, PyObject *unused);
+PyObject *cache_items(PyObject *self, PyObject *unused);
+PyObject *cache_namespace(PyObject *self, PyObject *prefix);
+PyObject *cache_iter(PyObject *self); /* tp_iter */
+
+/* Call forebay.MODULE.NAME(self, *arguments, **keywords): what is Python behind a method. */
+PyObject *core_call_python(const char *module, const char *name, PyObject *self, PyObject *arguments, PyObject *keywords);
+#define MEMOIZE_SIGNATURE                                                                                    \
+    "memoize($self, function=None, /, *, ttl=..., key=None, typed=False, ignore=(), condition=None, name=None, tags=())\n" \
+    "--\n\n"
+#define CACHE_MEMOIZE_DOC                                                                                    \
+    MEMOIZE_SIGNATURE "Decorator: keep the results of a function in this cache; see Arena.memoize()."
+PyObject *cache_memoize(PyObject *self, PyObject *arguments, PyObject *keywords);
+
+#endif

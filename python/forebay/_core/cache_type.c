@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena_methods.h"
+#include "arguments.h"
+#include "cache_methods.h"
+#include "keys.h"
+#include "value_out.h"
+
+#include <stddef.h>
+#include <structmember.h> /* T_OBJECT_EX: 3.11 has no Py_ names for them */
+
+#define FIRST_GUESS 512u /* bytes; see cache_store.c */
+
+static void link_to_arena(cache_object *self, arena_object *arena)
+{
+    self->arena = (arena_object *)Py_NewRef((PyObject *)arena);
+    self->previous = NULL;
+    self->next = arena->caches;
+    if (self->next != NULL)
+        self->next->previous = self;
+    arena->caches = self;
+}
+
+static void unlink_from_arena(cache_object *self)
+{
+    if (self->previous != NULL)
+        self->previous->next = self->next;
+    else
+        self->arena->caches = self->next;
+    if (self->next != NULL)
+        self->next->previous = self->previous;
+}
+
+PyObject *cache_new(arena_object *arena, forebay_cache *cache)
+{
+    PyObject *name = PyUnicode_FromString(forebay_cache_name(cache));
+    cache_object *self = name == NULL ? NULL : PyObject_GC_New(cache_object, arena->state->cache_type);
+    if (self == NULL) {
+        Py_XDECREF(name);
+        forebay_cache_close(cache);
+        return NULL;
+    }
+    self->state = arena->state;
+    self->cache = cache;
+    self->parked = NULL;
+    self->value_guess = FIRST_GUESS;
+    self->name = name;
+    self->weakrefs = NULL;
+    link_to_arena(self, arena);
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+static int cache_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT((PyObject *)((cache_object *)object)->arena);
+    return 0;
+}
+
+static void cache_dealloc(PyObject *object)
+{
+    cache_object *self = (cache_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs(object);
+    unlink_from_arena(self);
+    forebay_cache *handle = self->cache != NULL ? self->cache : self->parked;
+    if (handle != NULL)
+        forebay_cache_close(handle);
+    Py_DECREF(self->arena); /* after the handle: it may be what keeps the arena open */
+    Py_DECREF(self->name);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *cache_refuse_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyErr_SetString(PyExc_TypeError, "Arena.cache() makes caches; Cache cannot be called");
+    return NULL;
+}
+
+PyObject *cache_raise(cache_object *self, forebay_status status)
+{
+    forebay_error error = { 0 };
+    if (status == FOREBAY_CLOSED)
+        PyOS_snprintf(error.message, sizeof(error.message),
+                      "the cache %.*s was dropped; Arena.cache() makes it again", (int)FOREBAY_NAME_MAX,
+                      PyUnicode_AsUTF8(self->name));
+    return core_raise(self->state, status, &error, self->arena->path);
+}
+
+static forebay_status fetch(forebay_cache *cache, const void *key, size_t key_length, value_out *out)
+{
+    forebay_sink sink = { value_out_room, out };
+    forebay_status status = forebay_get(cache, key, key_length, &sink);
+    value_out_after_get(out);
+    return status;
+}
+
+/* The second try of a large value that changed its size while the GIL was released. */
+static forebay_status fetch_again(cache_object *self, const void *key, size_t key_length, value_out *out)
+{
+    forebay_cache *cache = cache_handle(self);
+    return cache == NULL ? FOREBAY_CLOSED : fetch(cache, key, key_length, out);
+}
+
+/* Inlined: the call would cost a get 3% more instructions. */
+__attribute__((always_inline)) static inline int look_up_bytes(cache_object *self, const void *key, size_t key_length,
+                                                               PyObject **value)
+{
+    value_out out;
+    *value = NULL;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return -1;
+    value_out_init(&out, self->arena);
+    forebay_status status = fetch(cache, key, key_length, &out);
+    if (__builtin_expect(out.keep_gil, 0))
+        status = fetch_again(self, key, key_length, &out);
+    if (__builtin_expect(status == FOREBAY_OK && out.kind != FOREBAY_KIND_ABSENT, 1)) {
+        *value = value_out_take(self->state, &out);
+        return *value == NULL ? -1 : 0;
+    }
+    value_out_drop(&out);
+    if (status == FOREBAY_MISS || status == FOREBAY_OK)
+        return 0;
+    cache_raise(self, status);
+    return -1;
+}
+
+int cache_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value)
+{
+    return look_up_bytes(self, key, key_length, value);
+}
+
+int cache_look_up(cache_object *self, PyObject *key, PyObject **value)
+{
+    core_key encoded;
+    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+        return -1;
+    int outcome = look_up_bytes(self, encoded.data, encoded.length, value);
+    core_key_clear(&encoded);
+    return outcome;
+}
+
+PyDoc_STRVAR(cache_get_doc, "get($self, key, /, default=None)\n--\n\n"
+                            "The value of a key, a fresh object each time; default on a miss.\n\n"
+                            "None is a value like others: pass a default of your own to tell a stored\n"
+                            "None from a miss.  Never waits for another process and does no I/O.");
+
+static PyObject *cache_get(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    PyObject *fallback = Py_None;
+    if (__builtin_expect(count != 1 || names != NULL, 0)) {
+        if (check_positional("get", count, 1, 2) < 0)
+            return NULL;
+        if (names != NULL && keyword_from_vector(arguments, count, names, "get", "default", &fallback) < 0)
+            return NULL;
+        if (count == 2 && names != NULL)
+            return PyErr_Format(PyExc_TypeError, "get() got multiple values for argument 'default'");
+        if (count == 2)
+            fallback = arguments[1];
+    }
+    PyObject *value;
+    if (cache_look_up((cache_object *)object, arguments[0], &value) < 0)
+        return NULL;
+    return value != NULL ? value : Py_NewRef(fallback);
+}
+
+static PyObject *cache_subscript(PyObject *object, PyObject *key)
+{
+    PyObject *value;
+    if (cache_look_up((cache_object *)object, key, &value) < 0)
+        return NULL;
+    return value != NULL ? value : core_raise_miss(((cache_object *)object)->state, key);
+}
+
+int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind)
+{
+    core_key encoded;
+    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+        return -1;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    size_t length;
+    if (cache != NULL)
+        status = forebay_get_into(cache, encoded.data, encoded.length, NULL, 0, &length, kind);
+    core_key_clear(&encoded);
+    if (status == FOREBAY_OK || status == FOREBAY_TOOBIG) /* TOOBIG: there, but longer than 0 bytes */
+        return 1;
+    if (status == FOREBAY_MISS)
+        return 0;
+    cache_raise(self, status);
+    return -1;
+}
+
+static int cache_contains(PyObject *object, PyObject *key)
+{
+    forebay_kind kind;
+    int found = cache_find_kind((cache_object *)object, key, &kind);
+    return found == 1 && kind == FOREBAY_KIND_ABSENT ? 0 : found;
+}
+
+static Py_ssize_t cache_length(PyObject *object)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    return cache == NULL ? -1 : (Py_ssize_t)forebay_len(cache);
+}
+
+PyDoc_STRVAR(cache_clear_doc,
+             "clear($self, /)\n--\n\nDrop all entries, for all processes, in constant time.");
+
+static PyObject *cache_clear(PyObject *object, PyObject *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    forebay_status status;
+    arena_enter(self->arena);
+    Py_BEGIN_ALLOW_THREADS status = forebay_clear(cache);
+    Py_END_ALLOW_THREADS arena_leave(self->arena);
+    if (status != FOREBAY_OK)
+        return cache_raise(self, status);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(cache_stats_doc, "stats($self, /)\n--\n\n"
+                              "Figures of this cache over all processes since it was created, as a dict:\n"
+                              "hits, misses, sets (stored: set, add, replace, incr, touch, cas), deletes (that found an\n"
+                              "entry), evictions (live entries dropped for room), expirations (expired ones\n"
+                              "whose space was reclaimed), entries (as len()); share, limit and bytes (of the\n"
+                              "segments it has), None without quotas.");
+
+static PyObject *cache_stats(PyObject *object, PyObject *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    forebay_cache_stats stats = { 0 };
+    forebay_status status = forebay_cache_get_stats(cache, &stats);
+    return status == FOREBAY_OK ? dict_of_stats(stats) : cache_raise(self, status);
+}
+
+PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
+                               "Pickled as its arena's path, its name and its version, and opened again by them.");
+
+static PyObject *cache_reduce(PyObject *object, PyObject *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    PyObject *module = PyImport_ImportModule("forebay._open");
+    PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
+    Py_XDECREF(module);
+    return reopen == NULL ? NULL
+                          : Py_BuildValue("N(OOk)", reopen, (PyObject *)self->arena, self->name,
+                                          (unsigned long)forebay_cache_version(cache));
+}
+
+static PyObject *cache_get_ttl(PyObject *object, void *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    return cache == NULL ? NULL : ttl_to_object(forebay_cache_ttl_ms(cache));
+}
+
+static PyObject *cache_get_version(PyObject *object, void *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    return cache == NULL ? NULL : PyLong_FromUnsignedLong(forebay_cache_version(cache));
+}
+
+static PyObject *cache_repr(PyObject *object)
+{
+    cache_object *self = (cache_object *)object;
+    if (self->cache == NULL)
+        return PyUnicode_FromFormat("<forebay.Cache %R of a closed arena>", self->name);
+    PyObject *ttl = ttl_to_object(forebay_cache_ttl_ms(self->cache));
+    if (ttl == NULL)
+        return NULL;
+    PyObject *path = self->arena->path;
+    PyObject *text =
+        path == Py_None
+            ? PyUnicode_FromFormat("<forebay.Cache %R ttl=%R in an anonymous arena>", self->name, ttl)
+            : PyUnicode_FromFormat("<forebay.Cache %R ttl=%R in %R>", self->name, ttl, path);
+    Py_DECREF(ttl);
+    return text;
+}
+
+static PyMethodDef cache_methods[] = {
+    { "get", (PyCFunction)(void (*)(void))cache_get, METH_FASTCALL | METH_KEYWORDS, cache_get_doc },
+    { "set", (PyCFunction)(void (*)(void))cache_set, METH_FASTCALL | METH_KEYWORDS, CACHE_SET_DOC },
+    { "add", (PyCFunction)(void (*)(void))cache_add, METH_FASTCALL | METH_KEYWORDS, CACHE_ADD_DOC },
+    { "replace", (PyCFunction)(void (*)(void))cache_replace, METH_FASTCALL | METH_KEYWORDS,
+      CACHE_REPLACE_DOC },
+    { "delete", cache_delete, METH_O, CACHE_DELETE_DOC },
+    { "incr", (PyCFunction)(void (*)(void))cache_incr, METH_VARARGS | METH_KEYWORDS, CACHE_INCR_DOC },
+    { "decr", (PyCFunction)(void (*)(void))cache_decr, METH_VARARGS | METH_KEYWORDS, CACHE_DECR_DOC },
+    { "get_many", cache_get_many, METH_O, CACHE_GET_MANY_DOC },
+    { "set_many", (PyCFunction)(void (*)(void))cache_set_many, METH_FASTCALL | METH_KEYWORDS,
+      CACHE_SET_MANY_DOC },
+    { "delete_many", cache_delete_many, METH_O, CACHE_DELETE_MANY_DOC },
+    { "view", cache_view, METH_O, CACHE_VIEW_DOC },
+    { "touch", (PyCFunction)(void (*)(void))cache_touch, METH_FASTCALL | METH_KEYWORDS, CACHE_TOUCH_DOC },
+    { "pop", (PyCFunction)(void (*)(void))cache_pop, METH_FASTCALL, CACHE_POP_DOC },
+    { "gets", cache_gets, METH_O, CACHE_GETS_DOC },
+    { "cas", (PyCFunction)(void (*)(void))cache_cas, METH_FASTCALL | METH_KEYWORDS, CACHE_CAS_DOC },
+    { "get_or_set", (PyCFunction)(void (*)(void))cache_get_or_set, METH_FASTCALL | METH_KEYWORDS,
+      CACHE_GET_OR_SET_DOC },
+    { "set_absent", (PyCFunction)(void (*)(void))cache_set_absent, METH_FASTCALL | METH_KEYWORDS,
+      CACHE_SET_ABSENT_DOC },
+    { "is_absent", cache_is_absent, METH_O, CACHE_IS_ABSENT_DOC },
+    { "invalidate_tag", cache_invalidate_tag, METH_O, CACHE_INVALIDATE_TAG_DOC },
+    { "keys", cache_keys, METH_NOARGS, CACHE_KEYS_DOC },
+    { "values", cache_values, METH_NOARGS, CACHE_VALUES_DOC },
+    { "items", cache_items, METH_NOARGS, CACHE_ITEMS_DOC },
+    { "popitem", cache_popitem, METH_NOARGS, CACHE_POPITEM_DOC },
+    { "setdefault", cache_setdefault, METH_VARARGS, CACHE_SETDEFAULT_DOC },
+    { "update", (PyCFunction)(void (*)(void))cache_update, METH_VARARGS | METH_KEYWORDS, CACHE_UPDATE_DOC },
+    { "namespace", cache_namespace, METH_O, CACHE_NAMESPACE_DOC },
+    { "memoize", (PyCFunction)(void (*)(void))cache_memoize, METH_VARARGS | METH_KEYWORDS, CACHE_MEMOIZE_DOC },
+    { "clear", cache_clear, METH_NOARGS, cache_clear_doc },
+    { "stats", cache_stats, METH_NOARGS, cache_stats_doc },
+    { "__reduce__", cache_reduce, METH_NOARGS, cache_reduce_doc },
+    { "__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
+      "__class_getitem__($type, item, /)\n--\n\nCache[K, V], for annotations." },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef cache_properties[] = {
+    { "ttl", cache_get_ttl, NULL, "Seconds that entries set without a ttl live; None: for ever.", NULL },
+    { "version", cache_get_version, NULL, "Of the entries that this object writes and reads; 0: none.", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyMemberDef cache_members[] = {
+    { "name", T_OBJECT_EX, offsetof(cache_object, name), READONLY, "The cache's name in its arena." },
+    { "arena", T_OBJECT_EX, offsetof(cache_object, arena), READONLY, "The Arena it was opened from." },
+    { "__weaklistoffset__", T_PYSSIZET, offsetof(cache_object, weakrefs), READONLY, NULL },
+    { NULL, 0, 0, 0, NULL },
+};
+
+PyDoc_STRVAR(cache_doc, "A named set of entries in an arena, shared by all processes: Cache[K, V].\n\n"
+                        "Keys are str, bytes, int, bool, UUID, date, and tuples of these; 1, '1', b'1'\n"
+                        "and True are four keys.  Values are None, bool, int, float, str, bytes, list,\n"
+                        "tuple, dict, datetime, date, time, timedelta, Decimal and UUID; others raise\n"
+                        "TypeError.  A get returns exactly a value that was set for the key, or misses.\n\n"
+                        "No call waits for another process.  Any thread may use it, and the child\n"
+                        "after os.fork().  It is pickled by path and name.  An empty cache is false, as an\n"
+                        "empty dict is: compare with None where that matters.");
+
+static PyType_Slot cache_slots[] = {
+    { Py_tp_doc, (void *)cache_doc },
+    { Py_tp_new, cache_refuse_new },
+    { Py_tp_dealloc, cache_dealloc },
+    { Py_tp_traverse, cache_traverse },
+    { Py_tp_repr, cache_repr },
+    { Py_tp_methods, cache_methods },
+    { Py_tp_getset, cache_properties },
+    { Py_tp_members, cache_members },
+    { Py_mp_subscript, cache_subscript },
+    { Py_mp_ass_subscript, cache_assign },
+    { Py_mp_length, cache_length },
+    { Py_sq_contains, cache_contains },
+    { Py_tp_iter, cache_iter },
+    { 0, NULL },
+};
+
+PyType_Spec cache_type_spec = {
+    .name = "forebay.Cache",
+    .basicsize = sizeof(cache_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = cache_slots,
+};

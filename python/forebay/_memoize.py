@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""memoize(): the results of functions, kept in a cache that all processes share.
+
+What a hit needs is C (forebay._core._memoized); here is what happens once per
+function, and on a miss.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from forebay._core import Arena, Cache, FullError, TooBigError, _memoized
+
+_P = ParamSpec("_P")
+_R_co = TypeVar("_R_co", covariant=True)
+
+CACHE_NAME = "memoize"
+OMITTED: Any = ...
+
+
+class CacheInfo(NamedTuple):
+    """As functools': hits and misses of this process, and how many results all processes hold."""
+
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
+
+
+class MemoizedFunction(Protocol[_P, _R_co]):
+    """What memoize() makes of a function."""
+
+    __name__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """The result, from the cache if it is there."""
+
+    def __get__(self, instance: Any, owner: Any = None, /) -> Callable[..., _R_co]:
+        """A method of `instance`."""
+
+    def cache_info(self) -> CacheInfo:
+        """Goes through the keys of the cache."""
+
+    def cache_clear(self) -> None:
+        """Forget all results of the function, for all processes, in constant time."""
+
+    def invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """Forget the result of a call with these arguments: True if there was one."""
+
+    def cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> tuple[str, bytes]:
+        """Its key in the cache."""
+
+
+def memoize(
+    home: Arena | Cache[Any, Any] | Callable[[], Arena],
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    ttl: float | timedelta | None | Callable[[Any], float | timedelta | None] = OMITTED,
+    key: Callable[..., Any] | None = None,
+    typed: bool = False,
+    ignore: Iterable[str | int] = (),
+    condition: Callable[[Any], bool] | None = None,
+    name: str | None = None,
+    tags: Iterable[Any] = (),
+) -> Any:
+    """Arena.memoize() and Cache.memoize(); `home` may also be a function that opens the arena."""
+    if function is None:
+        return functools.partial(
+            memoize, home, ttl=ttl, key=key, typed=typed, ignore=ignore, condition=condition, name=name, tags=tags
+        )
+    if not callable(function):
+        raise TypeError(f"memoize() takes a function, not {type(function).__name__}; options go by name: memoize(ttl=60)")
+    if isinstance(function, (classmethod, staticmethod)):
+        raise TypeError("memoize() goes below @classmethod and @staticmethod, next to the function")
+    if key is None and _is_method(function):
+        raise TypeError(
+            f"{function.__qualname__} is a method: memoize(key=...) must say what stands for the arguments, "
+            "for example key=lambda self, number: (self.id, number)"
+        )
+    if isinstance(ignore, str):
+        raise TypeError("ignore must be an iterable of names, not one str: ignore=[...]")
+    skipped = frozenset(ignore)
+    if skipped:
+        key = _key_without(function, skipped, key)
+    name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
+    tags = (name, *tags)
+
+    def store(cache_key: tuple[str, bytes], result: Any) -> None:
+        if condition is not None and not condition(result):
+            return
+        lifetime = ttl(result) if callable(ttl) else ttl
+        try:
+            memo.cache.set(cache_key, result, ttl=lifetime, tags=tags)
+        except (FullError, TooBigError):
+            pass  # it is a cache: the result is good all the same
+
+    memo = _memoized(function, name, functools.partial(_resolve, home), store, _digest, key, typed)
+    wrapper: Any = _coroutine_function(memo, function, store) if inspect.iscoroutinefunction(function) else memo
+    functools.update_wrapper(wrapper, function)
+    wrapper.cache_info = functools.partial(_cache_info, memo, name)
+    wrapper.cache_clear = lambda: memo.cache.invalidate_tag(name)
+    wrapper.invalidate = lambda *args, **kwargs: memo.cache.delete(memo.cache_key(*args, **kwargs))
+    if wrapper is not memo:
+        wrapper.cache_key = memo.cache_key
+    return wrapper
+
+
+def _coroutine_function(memo: Any, function: Callable[..., Any], store: Callable[[Any, Any], None]) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        found, value_or_key = memo._find(*args, **kwargs)
+        if found:
+            return value_or_key
+        result = await function(*args, **kwargs)
+        store(value_or_key, result)
+        return result
+
+    return wrapper
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Defined in a class, with a first parameter that is the instance or the class, by its name."""
+    qualified = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if not qualified or qualified.endswith("<locals>"):
+        return False
+    return next(iter(inspect.signature(function).parameters), None) in ("self", "cls")
+
+
+def _key_without(
+    function: Callable[..., Any], skipped: frozenset[str | int], key: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    """A key function that leaves out the arguments of these names or positions."""
+    if key is not None:
+        raise TypeError("memoize() takes key= or ignore=, not both: leave it out in your key")
+    signature = inspect.signature(function)
+    names = list(signature.parameters)
+    wrong = [each for each in skipped if (each >= len(names) if isinstance(each, int) else each not in names)]
+    if wrong:
+        raise ValueError(f"{function.__qualname__}() has no parameter {wrong[0]!r} to ignore")
+    left_out = {names[each] if isinstance(each, int) else each for each in skipped}
+
+    def key_of(*args: Any, **kwargs: Any) -> list[Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return [[each, value] for each, value in bound.arguments.items() if each not in left_out]
+
+    return key_of
+
+
+def _resolve(home: Any) -> Any:
+    """The cache for the results, at the first call."""
+    if not isinstance(home, (Arena, Cache)):
+        home = home()
+    return home if isinstance(home, Cache) else home.cache(CACHE_NAME)
+
+
+def _digest(arguments: bytes) -> bytes:
+    """Stands for arguments that are too long for a key; as good as unique (RFC 7693)."""
+    return b"\xc1" + hashlib.blake2b(arguments, digest_size=32).digest()
+
+
+def _cache_info(memo: Any, name: str) -> CacheInfo:
+    held = sum(1 for key in memo.cache if type(key) is tuple and key[0] == name)
+    return CacheInfo(memo._hits, memo._misses, None, held)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of the dicts that Arena and Cache report with."""
+
+from typing import TypedDict
+
+
+class ArenaInfo(TypedDict):
+    """What Arena.info() returns: figures of the whole arena."""
+
+    size: int
+    format_version: int
+    segment_size: int
+    segment_count: int
+    segments_free: int
+    segments_index: int
+    row_count: int
+    rows_used: int
+    cache_count: int
+    caches_used: int
+    index_buckets: int
+    index_slots_used: int
+    metadata_bytes: int
+    entry_bytes: int
+    now_ms: int
+    replaced: bool
+    huge_pages: bool
+    on_disk: bool
+
+
+class RowInfo(TypedDict):
+    """An open handle on an arena, as Arena.rows() lists them."""
+
+    row: int
+    generation: int
+    pid: int
+    alive: bool
+
+
+class CacheStats(TypedDict):
+    """What Cache.stats() returns: figures over all processes."""
+
+    hits: int
+    misses: int
+    sets: int
+    deletes: int
+    evictions: int
+    expirations: int
+    entries: int
+    share: int | None
+    limit: int | None
+    bytes: int | None

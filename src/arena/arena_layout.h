@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes every process sees.  A change here is a new format version
+ * (ARENA_FORMAT_VERSION) and a change of docs/arena-format.md.
+ *
+ *   0           4096
+ *   [superblock][rows][caches][counters][segment table][policy][index | segments ...   ]
+ *
+ * Offsets, never pointers: mappings differ by process.  The index begins with
+ * index_initial buckets and grows into segment 0, 1, 2, ...: bucket b is always
+ * at index_offset + 64 * b.  Little-endian, 64-bit machines only. */
+#ifndef FB_ARENA_LAYOUT_H
+#define FB_ARENA_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
+#define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
+#define ARENA_FORMAT_VERSION 1u
+#define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
+
+#define ROW_LANES 8u        /* operations one process may have under way at once */
+#define LANE_HAZARDS 2u     /* segments one operation may keep from reuse */
+#define ROW_PINS 64u        /* segments, or runs, that views of one process may keep from reuse */
+#define ROW_SAMPLES 38u     /* ring of sampled accesses, lossy */
+#define QUEUE_COUNT 2u      /* probation, main */
+#define HEADS_PER_CLASS 8u  /* open segments per queue and TTL class, and per queue of a cache with a quota */
+#define TTL_CLASSES 4u
+#define HEADS_PER_QUEUE (TTL_CLASSES * HEADS_PER_CLASS)
+#define CACHE_COUNT_MAX 128u /* 7 bits of an entry's tag */
+
+/* Where everything is.  Written once at format, covered by the checksum; every
+ * process checks it at open and then uses its own copy only. */
+typedef struct arena_geometry {
+    uint64_t size;          /* bytes of the file */
+    uint64_t rows_offset;
+    uint64_t caches_offset;
+    uint64_t counters_offset;
+    uint64_t segments_offset; /* of the segment table */
+    uint64_t policy_offset;
+    uint64_t policy_size;
+    uint64_t index_offset;  /* multiple of 64 */
+    uint64_t data_offset;   /* segment 0; == index_offset + 64 * index_initial, multiple of 64 */
+    uint32_t row_count;
+    uint32_t cache_count;
+    uint32_t counter_count;
+    uint32_t segment_count;
+    uint32_t segment_size;  /* a power of two, 4096 or more */
+    uint32_t index_initial; /* buckets, a power of two */
+    uint64_t tags_offset;
+    uint32_t tag_count;     /* a power of two */
+    uint32_t reserved;      /* 0 */
+} arena_geometry;
+static_assert(sizeof(arena_geometry) == 112, "fixed for format 1");
+
+typedef struct arena_superblock {
+    /* line 0: identity */
+    _Atomic uint64_t magic; /* written last: a half-made file never matches */
+    uint32_t version;
+    uint32_t header_size;   /* sizeof(arena_superblock) */
+    uint64_t hash_seed;
+    uint8_t uuid[16];
+    uint64_t created_unix_ms;
+    uint8_t reserved0[16];
+    /* geometry, then its checksum: XXH3 of all bytes from version to geometry's end */
+    arena_geometry geometry;
+    uint64_t checksum;
+    uint32_t on_disk;       /* entries carry checksums: the file outlives a reboot */
+    uint8_t reserved1[20];
+
+    /* clock: arena ms = CLOCK_MONOTONIC(_COARSE) ms + clock_offset */
+    _Alignas(64) uint8_t boot_id[16];  /* under the creation lock */
+    _Atomic int64_t clock_offset;      /* changed by compare-and-swap when the machine slept */
+    _Atomic int64_t clock_boot_offset; /* arena ms - CLOCK_BOOTTIME ms: the same for a whole boot */
+    _Atomic uint64_t clock_checked;    /* arena ms of the last look */
+    _Atomic uint64_t clock_unix;       /* CLOCK_REALTIME ms at the last look: to rebase after a reboot */
+
+    /* index */
+    _Alignas(64) _Atomic uint64_t index_word;     /* buckets << 1 | a split is under way */
+    _Atomic uint64_t index_capacity;              /* buckets there is room for; grows by whole segments */
+    _Atomic uint64_t index_moves;                 /* raised while an entry moves between its two buckets: look again */
+
+    /* segments */
+    _Alignas(64) _Atomic uint64_t sequence;       /* next place in a queue */
+    _Atomic uint32_t segments_free;               /* recounted when they get few; a hint */
+    _Atomic uint32_t victim[QUEUE_COUNT];         /* segment + 1 being evicted; a hint */
+    _Atomic uint32_t rows_used;                   /* rows from here on were never in use */
+    _Alignas(64) _Atomic uint32_t heads[QUEUE_COUNT][HEADS_PER_QUEUE]; /* segment + 1; hints: the segment's word decides */
+} arena_superblock;
+static_assert(sizeof(arena_superblock) <= 4096, "the superblock is one page");
+
+/* A handle's record.  `word` = generation << 1 | in use.  Liveness: an open file
+ * description lock on byte ROW_LOCK_BASE + row; see rows.h. */
+typedef struct arena_row {
+    _Atomic uint64_t word;
+    _Atomic uint64_t start_time;  /* of the process, clock ticks since boot: /proc/PID/stat field 22 */
+    _Atomic uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
+    _Atomic int32_t pid;          /* in that namespace */
+    _Atomic uint32_t unlocked;    /* 1: holds no lock, for want of permission: its process alone tells whether it lives */
+    _Atomic uint32_t pins_used;   /* pins from here on were never in use by this owner */
+    uint8_t reserved[28];
+    /* segment + 1 that an operation keeps from reuse, 0 = none; sequentially
+     * consistent stores, pairing with the look of fb_segment_reusable() */
+    _Alignas(64) _Atomic uint32_t hazards[ROW_LANES][LANE_HAZARDS];
+    /* sampled accesses, written by the owner, drained by whoever runs the policy */
+    _Alignas(64) _Atomic uint64_t samples_written;
+    _Atomic uint64_t samples_read;
+    _Atomic uint64_t samples[ROW_SAMPLES];
+    /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
+    _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
+} arena_row;
+static_assert(sizeof(arena_row) == 960, "fixed for format 1");
+
+/* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
+ * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
+ * name, ttl_ms, share and limit are written under the table lock before `word`
+ * says live. */
+typedef struct arena_cache {
+    _Atomic uint64_t word;
+    _Atomic uint64_t ttl_ms; /* 0: for ever */
+    _Atomic uint64_t share;  /* bytes of segments that others may not evict; 0: none */
+    _Atomic uint64_t limit;  /* bytes of segments it may have; 0: no limit.  Either: a group of its own */
+    _Atomic int64_t entries_cleared; /* sum of the entry counters at the last clear */
+    _Atomic uint32_t purged;  /* generation (24 bits) at the last purge that came to its end */
+    _Atomic uint32_t segments; /* of its group; a hint, recounted at each allocation */
+    _Atomic uint32_t victim;  /* as the superblock's, of its group */
+    uint8_t reserved0[12];
+    _Alignas(64) _Atomic uint32_t heads[QUEUE_COUNT][HEADS_PER_CLASS]; /* as the superblock's, of its group */
+    char name[48];
+    uint8_t reserved1[16];
+} arena_cache;
+static_assert(sizeof(arena_cache) == 192, "fixed for format 1");
+
+enum counter { COUNTER_HITS, COUNTER_MISSES, COUNTER_SETS, COUNTER_DELETES, COUNTER_EVICTIONS, COUNTER_EXPIRATIONS, COUNTER_COUNT };
+
+/* The counters of one cache in one row; inherited by a later row with the same
+ * cache when the owner dies, never reset.  `entries` may be negative in one
+ * line: the sum counts. */
+typedef struct arena_counters {
+    _Atomic uint64_t owner_and_cache; /* see counters.h */
+    _Atomic int64_t entries;
+    _Atomic uint64_t counts[COUNTER_COUNT];
+} arena_counters;
+static_assert(sizeof(arena_counters) == 64, "one cache line");
+
+/* A segment's record.  `word` = state (4 bits) | queue << 4 (1 bit) | class << 5 (2 bits) |
+ * group << 8 (8 bits) | owner row << 16 (12 bits) | low 32 bits of the owner's generation << 28;
+ * the owner part is 0 unless the state is a claimed one.  Group: 0, or 1 + the
+ * number of the cache whose entries alone lie here, because it has a quota. */
+typedef struct arena_segment {
+    _Atomic uint64_t word;
+    _Atomic uint64_t generation;  /* its lives; raised before the first byte of a new one */
+    _Atomic uint64_t sequence;    /* place in its queue */
+    _Atomic uint64_t last_expiry; /* arena ms when all in it have expired; UINT64_MAX: some never do */
+    _Atomic uint32_t tail;        /* units appended: entries before it are whole; by the owner */
+    _Atomic uint32_t cursor;      /* units the evictor is done with; by the owner */
+    _Atomic uint32_t run;         /* segments of a run, at its first; else 1 */
+    _Atomic uint32_t kept;        /* units copied forward from it; by the owner */
+    _Atomic uint32_t dead;        /* units replaced, deleted or moved away; a hint: what the killed did is missing */
+    uint8_t reserved[12];
+} arena_segment;
+static_assert(sizeof(arena_segment) == 64, "one cache line");
+
+enum segment_state {
+    SEGMENT_FREE = 0,     /* no life yet, or emptied: nothing in the index points into it */
+    SEGMENT_TAKEN = 1,    /* claimed: being made ready, or being emptied for a run or the index */
+    SEGMENT_OPEN = 2,     /* takes entries; nobody is writing */
+    SEGMENT_WRITING = 3,  /* claimed: the owner appends and publishes */
+    SEGMENT_SEALED = 4,   /* full */
+    SEGMENT_EVICTING = 5, /* claimed: the owner works on it from `cursor` on */
+    SEGMENT_RUN = 6,      /* first of a sealed run; the others are BODY */
+    SEGMENT_BODY = 7,     /* a later segment of a run; belongs to whoever claims the first */
+    SEGMENT_INDEX = 8,    /* given to the index, for good */
+};
+
+/* An entry: this word, then if flagged 5 bytes of expiry (arena ms), 8 bytes of
+ * value length, 4 bytes of checksum, 4 bytes of version, 1 byte that counts
+ * tags and 8 bytes for each; then key, value, zero to seven bytes of padding.
+ *   bits  0..2  kind
+ *         3     has an expiry
+ *         4     long: the value's length is in the extension
+ *         5     has a checksum
+ *         6..17 key length
+ *        18..34 value length (17 bits)
+ *        35     has a version
+ *        36     has tags
+ *        37     0
+ *        38..53 cache tag
+ *        54..63 history: score (6 bits), epoch (4 bits) */
+#define ENTRY_EXPIRY_SIZE 5u
+#define ENTRY_LENGTH_SIZE 8u
+#define ENTRY_CHECK_SIZE 4u
+#define ENTRY_VERSION_SIZE 4u
+/* A tag of an entry: number of its counter, and the low 40 bits of what that was
+ * when the entry was written.  The entry counts while all its counters are as then. */
+#define ENTRY_TAG_SIZE 8u
+#define TAG_NUMBER_BITS 24
+
+/* A slot: 0 is empty.
+ *   bits  0..33 location: units of 8 bytes from the start of the file
+ *        34..43 incarnation: the segment's generation mod 1024
+ *        44..58 tag: 15 bits of the key's hash
+ *        59     on the move between two buckets (only with bit 63)
+ *        60..62 frequency
+ *        63     tentative: not readable */
+#define BUCKET_SLOTS 8u
+typedef struct arena_bucket {
+    _Alignas(64) _Atomic uint64_t slots[BUCKET_SLOTS];
+} arena_bucket;
+static_assert(sizeof(arena_bucket) == 64, "one cache line");
+
+#endif

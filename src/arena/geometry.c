@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena/geometry.h"
+
+#include <string.h>
+
+#include <forebay/arena.h>
+
+#define PAGE UINT64_C(4096)
+#define MIB (UINT64_C(1) << 20)
+#define SUPERBLOCK_SIZE UINT64_C(4096)
+#define SEGMENTS_WANTED 512u             /* and what rounding to a power of two makes of it: up to twice as many */
+#define BYTES_PER_TAG 8192u              /* a thousandth of the arena */
+#define TAGS_MIN 128u
+#define SEGMENT_SIZE_MAX (UINT64_C(1) << 30)
+#define BYTES_PER_INITIAL_BUCKET 8192u   /* the index grows; entries of 1 KiB start it right */
+#define INDEX_INITIAL_MIN 64u
+#define ENTRY_OVERHEAD 64u               /* header, extensions, padding: at most 36; tags, 129 more, fit as runs may be twice as long */
+
+static const struct size_class {
+    uint64_t below; /* bytes of arena */
+    uint32_t rows;
+    uint32_t caches;
+} size_classes[] = {
+    { 4 * MIB, 32, 16 },
+    { 16 * MIB, 64, 16 },
+    { 64 * MIB, 128, 32 },
+    { 1024 * MIB, 256, 64 },
+    { UINT64_MAX, 1024, CACHE_COUNT_MAX },
+};
+
+static const struct size_class *class_of(uint64_t size)
+{
+    const struct size_class *c = size_classes;
+    while (size >= c->below)
+        c++;
+    return c;
+}
+
+static uint64_t power_of_two_at_most(uint64_t n)
+{
+    return UINT64_C(1) << (63 - __builtin_clzll(n));
+}
+
+static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high)
+{
+    return n < low ? low : n > high ? high : n;
+}
+
+static void lay_out(arena_geometry *g)
+{
+    uint64_t taken;
+    g->rows_offset = SUPERBLOCK_SIZE;
+    g->caches_offset = g->rows_offset + g->row_count * sizeof(arena_row);
+    g->counters_offset = g->caches_offset + g->cache_count * sizeof(arena_cache);
+    g->tags_offset = g->counters_offset + g->counter_count * sizeof(arena_counters);
+    g->segments_offset = g->tags_offset + g->tag_count * sizeof(uint64_t);
+    taken = g->segments_offset + g->policy_size + g->index_initial * sizeof(arena_bucket);
+    g->segment_count = (uint32_t)((g->size - taken) / (g->segment_size + sizeof(arena_segment)));
+    g->policy_offset = g->segments_offset + g->segment_count * sizeof(arena_segment);
+    g->index_offset = g->policy_offset + g->policy_size;
+    g->data_offset = g->index_offset + g->index_initial * sizeof(arena_bucket);
+}
+
+bool fb_geometry_compute(uint64_t size, arena_geometry *geometry_out)
+{
+    if (size < FOREBAY_ARENA_MIN_SIZE || size > FOREBAY_ARENA_MAX_SIZE)
+        return false;
+    size -= size % PAGE;
+    const struct size_class *c = class_of(size);
+    arena_geometry g = { .size = size };
+    g.row_count = c->rows;
+    g.cache_count = c->caches;
+    g.counter_count = c->caches + 2 * c->rows; /* see counters.h */
+    g.segment_size = (uint32_t)clamp(power_of_two_at_most(size / SEGMENTS_WANTED), PAGE, SEGMENT_SIZE_MAX);
+    g.index_initial = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_INITIAL_BUCKET),
+                                      INDEX_INITIAL_MIN, UINT32_MAX);
+    g.tag_count = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_TAG), TAGS_MIN, UINT64_C(1) << TAG_NUMBER_BITS);
+    g.policy_size = size / 100 * 3 / PAGE * PAGE;
+    lay_out(&g);
+    *geometry_out = g;
+    return true;
+}
+
+bool fb_geometry_check(const arena_geometry *geometry)
+{
+    arena_geometry expected;
+    return geometry->size % PAGE == 0 && fb_geometry_compute(geometry->size, &expected)
+           && memcmp(geometry, &expected, sizeof expected) == 0; /* no padding: see the assert on its size */
+}
+
+uint64_t fb_geometry_max_entry(const arena_geometry *geometry)
+{
+    uint64_t data = (uint64_t)geometry->segment_count * geometry->segment_size;
+    uint64_t eighth = geometry->size / 8;
+    return (eighth < data / 2 ? eighth : data / 2) - ENTRY_OVERHEAD;
+}

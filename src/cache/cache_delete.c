@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena/arena_clock.h"
+#include "cache/cache_state.h"
+#include "base/copy.h"
+#include "cache/publish.h"
+
+static bool delete_key(forebay_cache *cache, const index_key *key)
+{
+    forebay_arena *arena = cache->arena;
+    uint32_t lane = fb_lane_enter(arena);
+    bool removed;
+    bool was_live = fb_unpublish(arena, lane, key, fb_now_ms(arena), &removed);
+    if (removed)
+        atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);
+    if (was_live)
+        fb_cache_count(cache, COUNTER_DELETES);
+    fb_lane_leave(arena, lane);
+    return was_live;
+}
+
+forebay_status forebay_delete(forebay_cache *cache, const void *key, size_t key_length)
+{
+    index_key k;
+    forebay_status status = fb_cache_begin(cache, key, key_length, &k);
+    if (status != FOREBAY_OK)
+        return status;
+    return delete_key(cache, &k) ? FOREBAY_OK : FOREBAY_MISS;
+}
+
+size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count)
+{
+    size_t deleted = 0;
+    for (size_t i = 0; i < count; i++)
+        deleted += forebay_delete(cache, keys[i].data, keys[i].length) == FOREBAY_OK;
+    return deleted;
+}
+
+/* Copy the entry out and remove exactly it.  True when *status is decided: MISS
+ * if the look was certain. */
+static bool try_pop(forebay_cache *cache, const index_key *key, const forebay_sink *sink, uint32_t lane, uint64_t now,
+                    forebay_status *status)
+{
+    forebay_arena *arena = cache->arena;
+    uint64_t moves = fb_index_moves(arena);
+    index_look look = fb_index_look_settled(arena, lane, key->hash);
+    index_match match;
+    *status = FOREBAY_MISS;
+    if (!fb_index_find_held(arena, lane, key, &look, &match))
+        return !fb_index_look_is_split(arena, &look) && fb_index_word(arena) == look.word && fb_index_moves(arena) == moves;
+    if (!fb_index_counts(arena, key, &match.view, now))
+        return true;
+    void *room = sink->room(sink->context, 0, match.view.value_length, (forebay_kind)match.view.kind);
+    if (room == NULL) {
+        *status = FOREBAY_NOMEM;
+        return true;
+    }
+    fb_copy_out(room, match.view.value, match.view.value_length);
+    /* an entry that spans segments is held by its first only: whole if its slot is the same */
+    uint64_t word = match.word;
+    while (fb_slot_same(word, match.word)) {
+        if (!atomic_compare_exchange_weak(match.slot, &word, 0))
+            continue;
+        fb_segment_note_dead(arena, match.view.segment, match.view.units);
+        atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);
+        fb_cache_count(cache, COUNTER_DELETES);
+        *status = FOREBAY_OK;
+        return true;
+    }
+    return false;
+}
+
+forebay_status forebay_pop(forebay_cache *cache, const void *key, size_t key_length, const forebay_sink *sink)
+{
+    index_key k;
+    forebay_status status = fb_cache_begin(cache, key, key_length, &k);
+    if (status != FOREBAY_OK)
+        return status;
+    uint32_t lane = fb_lane_enter(cache->arena);
+    uint64_t now = fb_now_ms(cache->arena);
+    for (int unsettled = 0; !try_pop(cache, &k, sink, lane, now, &status) && unsettled < INDEX_TRIES; unsettled++)
+        ;
+    fb_lane_leave(cache->arena, lane);
+    return status;
+}

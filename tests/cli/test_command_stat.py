@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+
+import forebay
+import pytest
+
+
+def test_counts_what_was_done_with_each_cache(run_json, filled):
+    with forebay.open(filled) as arena:
+        users = arena.cache("users")
+        assert users.get(1) == "one" and users.get("two") == [2] and users.get("none") is None
+        users.delete(1)
+    facts = run_json("stat", filled)
+    plain, users = facts["caches"]
+    assert (plain["name"], users["name"]) == ("plain", "users")
+    assert users == {
+        "name": "users",
+        "entries": 2,
+        "hits": 2,
+        "misses": 1,
+        "hit_ratio": pytest.approx(2 / 3),
+        "sets": 3,
+        "deletes": 1,
+        "evictions": 0,
+        "expirations": 0,
+        "ttl_ms": 300_000,
+        "share": None,
+        "limit": None,
+        "bytes": None,
+    }
+    assert (plain["entries"], plain["hit_ratio"], plain["ttl_ms"]) == (1, None, None)
+
+
+def test_quotas_and_what_is_taken_of_them_show(run, run_json, path):
+    with forebay.open(path) as arena:
+        arena.cache("both", share="256KiB", limit="1MiB")["key"] = bytes(100)
+        segment = arena.info()["segment_size"]
+    (cache,) = run_json("stat", path)["caches"]
+    assert (cache["share"], cache["limit"], cache["bytes"]) == (2**18, 2**20, segment)
+    (line,) = [line for line in run("stat", path).stdout.splitlines() if " both " in line]
+    assert line.endswith("for ever; has 4 KiB, share 256 KiB, limit 1 MiB")
+
+
+def test_evictions_show(run_json, path):
+    with forebay.open(path) as arena:
+        cache = arena.cache("c")
+        for i in range(4000):
+            cache.set(i, bytes(1000))
+    (cache,) = run_json("stat", path)["caches"]
+    assert cache["evictions"] > 1000
+    assert cache["entries"] + cache["evictions"] == cache["sets"] == 4000
+
+
+def test_describes_the_arena(run_json, filled):
+    facts = run_json("stat", filled)
+    assert facts["path"] == str(filled)
+    assert facts["size"] == 2 << 20 == os.stat(filled).st_size
+    assert facts["segments"] == facts["segments_free"] + facts["segments_index"] + facts["segments_entries"]
+    assert facts["segments_entries"] >= 1 and facts["index_slots_used"] == 4
+    assert 0 < facts["entry_bytes"] < facts["metadata_bytes"] < facts["size"]
+    assert facts["replaced"] is False and facts["on_disk"] is False
+    assert facts["huge_pages"] == (facts["huge_pages_advice"] is None)
+
+
+def test_does_not_count_as_a_get_and_makes_no_cache(run, run_json, filled):
+    run("stat", filled)
+    assert [cache["hits"] + cache["misses"] for cache in run_json("stat", filled)["caches"]] == [0, 0]
+
+
+def test_shows_who_has_it_open_and_marks_itself(run, run_json, path, holding):
+    with holding(path) as process:
+        rows = run_json("stat", path)["rows"]
+        assert all(row["alive"] for row in rows)
+        assert [row["pid"] for row in rows if not row["self"]] == [process.pid]
+        assert sum(row["self"] for row in rows) == 1
+        text = run("stat", path).stdout
+    assert f"pid {process.pid}" in text and "(this command)" in text
+
+
+def test_a_killed_process_is_not_shown_as_alive(run_json, path, holding):
+    with holding(path) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        rows = run_json("stat", path)["rows"]
+    assert not [row for row in rows if row["pid"] == process.pid and row["alive"]]
+
+
+def test_the_text_has_every_cache_on_a_line(run, filled):
+    lines = run("stat", filled).stdout.splitlines()
+    assert lines[0] == f"arena       {filled}"
+    assert any(line.split()[:2] == ["size", "2"] for line in lines)
+    (plain,) = [line.split() for line in lines if line.startswith("  plain ")]
+    (users,) = [line.split() for line in lines if line.startswith("  users ")]
+    assert plain == ["plain", "1", "0", "0", "-", "1", "0", "for", "ever"]
+    assert users == ["users", "3", "0", "0", "-", "3", "0", "300", "s"]
+    assert any(line.startswith("huge pages  ") for line in lines)
+    assert not any("REPLACED" in line for line in lines)
+
+
+def test_json_escapes_names_so_that_they_come_back(run, run_json, folder):
+    name = 'a"b\\c\nd\x7fé\U0001f600'
+    path = os.fsencode(folder) + b"/\xffarena"
+    forebay.open(path, size="1MiB").cache(name).set(1, 1)
+    facts = run_json("stat", path)
+    assert os.fsencode(facts["path"]) == path
+    assert [cache["name"] for cache in facts["caches"]] == [name]
+    text = run("stat", path, text=False).stdout
+    assert b"c\\x0ad\\x7f" in text
+
+
+def test_a_missing_file_is_an_error_and_is_not_created(refused, folder):
+    text = refused("stat", folder / "none", code=3)
+    assert f"{folder / 'none'}: there is no such file" in text and "forebay create" in text
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"text\n", bytes(1 << 20), b"\xff" * (2 << 20)])
+def test_a_file_that_is_no_arena_is_an_error_and_stays_as_it_is(refused, folder, content):
+    (folder / "file").write_bytes(content)
+    assert "file" in refused("stat", folder / "file", code=3)
+    assert (folder / "file").read_bytes() == content
+
+
+def test_a_folder_is_an_error(refused, folder):
+    assert str(folder) in refused("stat", folder, code=3)
+
+
+def test_a_file_that_others_may_write_needs_trust(run, refused, path):
+    path.chmod(0o666)
+    text = refused("stat", path, code=3)
+    assert "--trust" in text
+    assert run("stat", path, "--trust").stdout

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""workload.py OPERATION: calls it COUNT times on an arena of its own; run under callgrind by count.py.
+
+The garbage collector and the interpreter are not measured, so that any of them will do.
+"""
+
+import random
+import sys
+
+import forebay
+
+COUNT = 4000
+BATCH = 100
+RECORD = {"id": 3117735, "name": "Zürich", "population": 341730, "at": [47.36667, 8.55], "zone": "Europe/Zurich", "x": None}
+
+
+def main(operation: str) -> None:
+    evicting = operation == "set_evicting"
+    value = bytes(400)
+    numbers = random.Random(1)
+    with forebay.open(None, "2MiB" if evicting else "16MiB") as arena:
+        cache = arena.cache("instructions")
+        keys = [f"city:{number}" for number in range(10 * COUNT if evicting else COUNT)]
+        numbers.shuffle(keys)
+        for key in keys:  # all that is warmed up here does not count: it is set by set_many
+            cache.set_many({key: RECORD if operation == "get_record" else value})
+        if operation == "get" or operation == "get_record":
+            for key in keys:
+                cache.get(key)
+        elif operation == "get_int":
+            cache.set_many({number: value for number in range(COUNT)})
+            for number in range(COUNT):
+                cache.get(number)
+        elif operation == "get_many":
+            for start in range(0, COUNT, BATCH):
+                cache.get_many(keys[start : start + BATCH])
+        elif operation in ("set", "set_evicting"):
+            for number in range(COUNT):
+                cache.set(keys[number], value)
+        elif operation == "set_record":
+            for key in keys:
+                cache.set(key, RECORD)
+        else:
+            sys.exit(f"no operation {operation}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

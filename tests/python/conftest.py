@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: arenas in a folder of their own on the tmpfs, gone after each test."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import forebay
+
+
+@pytest.fixture
+def folder():
+    path = Path(tempfile.mkdtemp(prefix="forebay-test-", dir="/dev/shm"))
+    yield path
+    path.chmod(0o700)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def path(folder):
+    return folder / "test.forebay"
+
+
+@pytest.fixture
+def arena(path):
+    with forebay.open(path, "16MiB") as arena:
+        yield arena
+
+
+@pytest.fixture
+def cache(arena):
+    return arena.cache("test")
+
+
+def open_resources():
+    """Descriptors and mapped files of this process."""
+    descriptors = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            descriptors.append(str(entry.readlink()))
+        except FileNotFoundError:  # the listing's own
+            pass
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return sorted(name for name in descriptors if "/proc/" not in name), sorted(
+        line.split(maxsplit=5)[5] for line in maps if ".forebay" in line or "memfd:" in line
+    )
+
+
+@pytest.fixture
+def leaves_nothing_open():
+    """What the test opens must be closed at its end."""
+    before = open_resources()
+    yield
+    assert open_resources() == before

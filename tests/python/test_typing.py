@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stubs, as users' type checkers see them on the installed package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import forebay
+
+pytest.importorskip("mypy")
+pytestmark = pytest.mark.long
+
+RIGHT = """
+from datetime import timedelta
+from typing import assert_type
+
+import forebay
+
+arena = forebay.open("/dev/shm/x", "1MiB", mode=0o640, trust=True, guard=False, timeout=1)
+assert_type(arena, forebay.Arena)
+users: forebay.Cache[int, dict[str, str]] = arena.cache("users", ttl=timedelta(minutes=5))
+assert_type(users.get(1), dict[str, str] | None)
+assert_type(users.get(1, 0), dict[str, str] | int)
+assert_type(users.get(1, default=b""), dict[str, str] | bytes)
+assert_type(users[1], dict[str, str])
+users[1] = {"a": "b"}
+del users[1]
+assert_type(1 in users, bool)
+assert_type(len(users), int)
+users.set(1, {}, ttl=None)
+assert_type(users.add(1, {}, ttl=5), bool)
+assert_type(users.replace(1, {}, ttl=0.5), bool)
+assert_type(users.delete(1), bool)
+assert_type(users.get_many([1, 2]), dict[int, dict[str, str]])
+assert_type(users.get_many(i for i in range(3)), dict[int, dict[str, str]])
+users.set_many({1: {}})
+users.set_many([(1, {})], ttl=5)
+assert_type(users.delete_many({1, 2}), int)
+assert_type(users.incr(1), int)
+assert_type(users.decr(1, 2, initial=5, ttl=None), int)
+assert_type(users.stats()["hits"], int)
+assert_type(users.stats()["share"], int | None)
+arena.cache("other", share="1MiB", limit=None, update=True)
+with users.view(1) as view:
+    assert_type(view, forebay.View)
+    assert_type(view[0], int)
+    assert_type(view[:2], memoryview)
+    assert_type(view.zero_copy, bool)
+    raw: bytes = bytes(view) + memoryview(view)
+assert_type(users.ttl, float | None)
+assert_type(users.arena.info()["replaced"], bool)
+assert_type(arena.rows()[0]["alive"], bool)
+assert_type(arena.stats()["users"]["misses"], int)
+assert_type(arena.verify(), list[str])
+assert_type(arena.caches(), list[str])
+assert_type(arena.path, str | None)
+with forebay.open(None, 2**20) as other:
+    assert_type(other, forebay.Arena)
+    assert_type(forebay.open_fd(other.fileno()), forebay.Arena)
+try:
+    users[1]
+except forebay.MissError as miss:
+    key_error: KeyError = miss
+except forebay.FullError as full:
+    memory_error: MemoryError = full
+    print(full.failed_keys)
+except forebay.DeniedError as denied:
+    permission_error: PermissionError = denied
+    assert_type(denied.errno, int | None)
+info: forebay.ArenaInfo = arena.info()
+version: str = forebay.__version__
+"""
+
+WRONG = {
+    'forebay.open("/x", size=1.5)': "arg-type",
+    'forebay.open("/x", colour=1)': "call-arg",
+    "forebay.Arena().nothing": "attr-defined",
+    'cache.get("a")': "call-overload",
+    "cache[1] = 5": "assignment",
+    "cache.set(1, 's', 5)": "call-arg",
+    "cache.set(1, 's', ttl='5')": "arg-type",
+    "cache.set_many({'a': 's'})": "arg-type",
+    "cache.get_many(5)": "arg-type",
+    "cache.name = 'x'": "misc",
+    "x: int = cache.get(1)": "assignment",
+    "class Sub(forebay.Arena): ...": "misc",
+}
+
+
+def mypy(folder, text):
+    (folder / "sample.py").write_text(text)
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-incremental",
+            "--show-error-codes",
+            "--python-executable",
+            sys.executable,
+            "sample.py",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={
+            "MYPYPATH": (
+                str(Path(forebay.__file__).parent.parent) if "site-packages" not in forebay.__file__ else ""
+            ),
+            "PATH": "/usr/bin:/bin",
+        },
+    ).stdout
+
+
+def test_right_use_passes_strict_mypy(tmp_path):
+    output = mypy(tmp_path, RIGHT)
+    assert "Success: no issues found" in output, output
+
+
+def test_wrong_use_does_not(tmp_path):
+    lines = list(WRONG)
+    preamble = "import forebay\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
+    output = mypy(tmp_path, preamble + "\n".join(lines))
+    for number, line in enumerate(lines, start=4):
+        assert any(
+            text.startswith(f"sample.py:{number}:") and f"[{WRONG[line]}]" in text
+            for text in output.splitlines()
+        ), f"{line!r} should be [{WRONG[line]}]:\n{output}"
+
+
+def test_the_stubs_agree_with_the_extension(tmp_path):
+    allowed = tmp_path / "allowed"  # Python has the method for buffers of extension types since 3.12
+    allowed.write_text("forebay._core.View.__buffer__\n" if sys.version_info < (3, 12) else "")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "--allowlist", allowed, "forebay"],
+        capture_output=True,
+        text=True,
+        env={
+            "PYTHONPATH": ":".join(sys.path),
+            "MYPYPATH": (
+                str(Path(forebay.__file__).parent.parent) if "site-packages" not in forebay.__file__ else ""
+            ),
+            "PATH": "/usr/bin:/bin",
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_carries_its_types():
+    folder = Path(forebay.__file__).parent
+    assert (folder / "py.typed").exists()
+    assert (folder / "_core.pyi").exists()

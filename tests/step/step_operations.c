@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "step.h"
+
+#include <signal.h>
+
+#include "../stress/self_value.h"
+#include "arena/arena_state.h"
+#include "arena/segments.h"
+
+static uint8_t value[STEP_BIG_SIZE * 2];
+
+/* The call is over: what follows in run() is not stepped. */
+static void call_is_over(void) { raise(SIGSTOP); }
+
+static size_t length_of(uint64_t key)
+{
+    return key == STEP_BIG_KEY ? STEP_BIG_SIZE : SELF_VALUE_MIN + key % 300;
+}
+
+/* Texts and values are made before the steps begin: only the call is stepped. */
+static char text[24];
+static size_t text_length;
+static bool take_key(uint64_t key)
+{
+    text_length = self_value_key(text, key);
+    self_value_make(value, key, 2, length_of(key));
+    return true;
+}
+static bool key_is_there(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_KEY); }
+static bool key_is_new(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_NEW_KEY); }
+static bool key_is_big(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_BIG_KEY); }
+static bool key_is_counter(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_COUNTER); }
+static bool key_is_new_counter(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_NEW_COUNTER); }
+
+/* The same key again and again: it stays. */
+static bool write_once(forebay_cache *cache)
+{
+    take_key(STEP_KEY);
+    self_value_make(value, STEP_KEY, 1, length_of(STEP_KEY));
+    return forebay_set(cache, text, text_length, value, length_of(STEP_KEY), FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT,
+                       FOREBAY_SET) == FOREBAY_OK;
+}
+
+/* Write until the index has room for more buckets, or has none; then the next
+ * write must make it larger. */
+static bool index_is_due(forebay_arena *arena, forebay_cache *cache, bool room)
+{
+    for (int i = 0; i < 100000; i++) {
+        bool has_room = atomic_load(&arena->super->index_word) >> 1 < atomic_load(&arena->super->index_capacity);
+        atomic_store(&arena->load_average, (uint32_t)BUCKET_SLOTS << 16);
+        if (has_room == room)
+            return take_key(STEP_NEW_KEY);
+        if (!write_once(cache))
+            return false;
+    }
+    return false;
+}
+
+static bool split_is_due(forebay_arena *arena, forebay_cache *cache) { return index_is_due(arena, cache, true); }
+static bool segment_is_due(forebay_arena *arena, forebay_cache *cache) { return index_is_due(arena, cache, false); }
+
+/* Segments are scarce and no victim is begun: the next write looks for one among all. */
+static bool victim_is_due(forebay_arena *arena, forebay_cache *cache)
+{
+    for (int i = 0; i < 100000 && fb_segments_sweep(arena) > SEGMENT_RESERVE + 2; i++)
+        if (!write_once(cache))
+            return false;
+    atomic_store(&arena->super->victim[0], 0);
+    return take_key(STEP_NEW_KEY);
+}
+
+/* The cache has nearly its limit and no victim of it is begun. */
+static bool limit_is_near(forebay_arena *arena, forebay_cache *cache)
+{
+    arena_cache *record = &arena->caches[0];
+    uint32_t most = STEP_LIMIT / arena->geometry.segment_size - 2;
+    for (int i = 0; i < 100000 && fb_group_segments(arena, 1) < most; i++)
+        if (!write_once(cache))
+            return false;
+    atomic_store(&record->victim, 0);
+    return take_key(STEP_NEW_KEY);
+}
+
+static forebay_status set_mode(forebay_cache *cache, size_t length, forebay_set_mode mode)
+{
+    return forebay_set(cache, text, text_length, value, length, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, mode);
+}
+
+static bool do_set(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return set_mode(cache, length_of(STEP_NEW_KEY), FOREBAY_SET) == FOREBAY_OK;
+}
+static bool do_replace(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = set_mode(cache, length_of(STEP_KEY), FOREBAY_REPLACE);
+    return status == FOREBAY_OK || status == FOREBAY_MISS;
+}
+static bool do_add(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = set_mode(cache, length_of(STEP_NEW_KEY), FOREBAY_ADD);
+    return status == FOREBAY_OK || status == FOREBAY_EXISTS;
+}
+static bool do_set_big(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = set_mode(cache, STEP_BIG_SIZE, FOREBAY_SET);
+    return status == FOREBAY_OK || status == FOREBAY_FULL;
+}
+static bool do_set_tagged(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_key tags[2] = {{"one", 3}, {"two", 3}};
+    forebay_set_options options = {.tags = tags, .tag_count = 2};
+    return forebay_set_with(cache, text, text_length, value, length_of(STEP_NEW_KEY), FOREBAY_KIND_BYTES, &options)
+           == FOREBAY_OK;
+}
+static bool do_invalidate(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return forebay_invalidate_tag(cache, "one", 3) == FOREBAY_OK;
+}
+static bool do_touch(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = forebay_touch(cache, text, text_length, 1000000);
+    return status == FOREBAY_OK || status == FOREBAY_MISS;
+}
+static uint64_t token;
+static bool token_of_first(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    text_length = self_value_key(text, STEP_KEY);
+    self_value_make(value, STEP_KEY, 1, length_of(STEP_KEY));
+    token = forebay_token(cache, value, length_of(STEP_KEY), FOREBAY_KIND_BYTES);
+    return take_key(STEP_KEY);
+}
+static bool do_cas(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = forebay_cas(cache, text, text_length, token, value, length_of(STEP_KEY), FOREBAY_KIND_BYTES,
+                                        &(forebay_set_options){0});
+    return status == FOREBAY_OK || status == FOREBAY_EXISTS || status == FOREBAY_MISS;
+}
+static bool do_delete(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return forebay_delete(cache, text, text_length) >= FOREBAY_OK;
+}
+static bool do_incr(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    int64_t sum = 0;
+    return forebay_incr(cache, text, text_length, 1, 0, FOREBAY_TTL_DEFAULT, &sum) == FOREBAY_OK && sum > 0
+           && sum <= STEP_COUNTED + 1;
+}
+static bool check_got(forebay_status status, uint64_t key, size_t length)
+{
+    uint64_t sequence;
+    return status == FOREBAY_MISS || (status == FOREBAY_OK && self_value_check(value, length, key, &sequence));
+}
+static bool do_get(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    size_t length = 0;
+    forebay_kind kind;
+    forebay_status status = forebay_get_into(cache, text, text_length, value, sizeof value, &length, &kind);
+    call_is_over();
+    return check_got(status, STEP_KEY, length);
+}
+static bool do_get_big(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    size_t length = 0;
+    forebay_kind kind;
+    forebay_status status = forebay_get_into(cache, text, text_length, value, sizeof value, &length, &kind);
+    call_is_over();
+    return check_got(status, STEP_BIG_KEY, length);
+}
+
+/* The bytes are read after others may have overwritten all that they may. */
+static bool view_and_copy(forebay_cache *cache, uint64_t key)
+{
+    forebay_view view;
+    size_t length;
+    forebay_status status = forebay_view_open(cache, text, text_length, &view);
+    if (status != FOREBAY_OK)
+        return status == FOREBAY_MISS;
+    length = view.length <= sizeof value ? view.length : 0;
+    memcpy(value, view.data, length);
+    forebay_view_close(&view);
+    call_is_over();
+    return check_got(FOREBAY_OK, key, length);
+}
+static bool do_view(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return view_and_copy(cache, STEP_KEY);
+}
+static bool do_view_big(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return view_and_copy(cache, STEP_BIG_KEY);
+}
+
+static void *room_for(void *context, size_t item, size_t length, forebay_kind kind)
+{
+    size_t *lengths = context;
+    (void)kind;
+    lengths[item] = length;
+    return length <= 4096 ? value + item * 4096 : NULL;
+}
+static bool do_get_many(forebay_arena *arena, forebay_cache *cache)
+{
+    enum { COUNT = 20 };
+    (void)arena;
+    char texts[COUNT][24];
+    forebay_key keys[COUNT];
+    forebay_status status[COUNT];
+    size_t lengths[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        keys[i] = (forebay_key){texts[i], self_value_key(texts[i], i + 1)};
+    forebay_sink sink = {room_for, lengths};
+    forebay_status got = forebay_get_many(cache, keys, COUNT, &sink, status);
+    call_is_over();
+    if (got != FOREBAY_OK)
+        return false;
+    uint64_t sequence;
+    for (size_t i = 0; i < COUNT; i++)
+        if (status[i] != FOREBAY_MISS
+            && (status[i] != FOREBAY_OK || !self_value_check(value + i * 4096, lengths[i], i + 1, &sequence)))
+            return false;
+    return true;
+}
+static bool do_put(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_put put;
+    if (forebay_put_begin(cache, text, text_length, length_of(STEP_NEW_KEY), &(forebay_set_options){0}, &put) != FOREBAY_OK)
+        return false;
+    memcpy(put.data, value, length_of(STEP_NEW_KEY));
+    return forebay_put_commit(cache, &put, length_of(STEP_NEW_KEY), FOREBAY_KIND_BYTES, FOREBAY_SET) == FOREBAY_OK;
+}
+static bool do_put_abort(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_put put;
+    if (forebay_put_begin(cache, text, text_length, length_of(STEP_NEW_KEY), &(forebay_set_options){0}, &put) != FOREBAY_OK)
+        return false;
+    forebay_put_abort(cache, &put);
+    return true;
+}
+static bool do_clear(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return forebay_clear(cache) == FOREBAY_OK;
+}
+static bool open_cache(forebay_arena *arena, const char *name)
+{
+    forebay_cache *cache;
+    forebay_error error;
+    if (forebay_cache_open(arena, name, NULL, &cache, &error) != FOREBAY_OK)
+        return false;
+    forebay_cache_close(cache);
+    return true;
+}
+static bool do_open_cache(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)cache;
+    return open_cache(arena, "step");
+}
+static bool do_make_cache(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)cache;
+    return open_cache(arena, "another");
+}
+static bool do_open_arena(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)cache;
+    forebay_arena *other;
+    forebay_error error;
+    if (forebay_arena_open(forebay_arena_path(arena), NULL, &other, &error) != FOREBAY_OK)
+        return false;
+    forebay_arena_close(other);
+    return true;
+}
+
+static size_t popped;
+static void *room_for_popped(void *context, size_t item, size_t length, forebay_kind kind)
+{
+    (void)context, (void)item, (void)kind;
+    popped = length;
+    return length <= sizeof value ? value : NULL;
+}
+static bool do_pop(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = forebay_pop(cache, text, text_length, &(forebay_sink){room_for_popped, NULL});
+    call_is_over();
+    return check_got(status, STEP_KEY, popped);
+}
+static bool visit(void *context, const void *key, size_t length)
+{
+    size_t *visited = context;
+    (void)key;
+    *visited += length > 0 && length < 24;
+    return true;
+}
+static bool do_scan(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    uint64_t cursor = 0;
+    size_t visited = 0;
+    return forebay_scan(cache, &cursor, 8, visit, &visited) == FOREBAY_OK && visited <= 64;
+}
+
+#define W1 (1u << 1)
+#define W2 (1u << 2)
+const step_operation step_operations[] = {
+    {"set-new", CALM, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
+    {"replace", CALM, false, key_is_there, do_replace, W1 | W2, false, STEP_KEY},
+    {"add", CALM, false, key_is_new, do_add, W2, true, STEP_NEW_KEY},
+    {"delete", CALM, false, key_is_there, do_delete, W1, true, STEP_KEY},
+    {"incr", CALM, false, key_is_counter, do_incr, 0, false, STEP_COUNTER},
+    {"incr-new", CALM, false, key_is_new_counter, do_incr, 0, true, STEP_NEW_COUNTER},
+    {"get", CALM, false, key_is_there, do_get, W1, false, STEP_KEY},
+    {"get-big", CALM, false, key_is_big, do_get_big, W1, false, STEP_BIG_KEY},
+    {"get-many", CALM, false, NULL, do_get_many, 0, true, 0},
+    {"put-commit", CALM, false, key_is_new, do_put, W2, true, STEP_NEW_KEY},
+    {"put-abort", CALM, false, key_is_new, do_put_abort, 0, true, STEP_NEW_KEY},
+    {"set-big", CALM, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
+    {"set-splits", FULL, false, split_is_due, do_set, W2, true, STEP_NEW_KEY},
+    {"set-grows-index", FULL, false, segment_is_due, do_set, W2, true, STEP_NEW_KEY},
+    {"set-evicts", FULL, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
+    {"set-finds-victim", FULL, false, victim_is_due, do_set, W2, true, STEP_NEW_KEY},
+    {"replace-evicts", FULL, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY},
+    {"incr-evicts", FULL, false, key_is_counter, do_incr, 0, true, STEP_COUNTER},
+    {"set-big-evicts", FULL, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
+    {"set-tagged", CALM, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY},
+    {"set-tagged-evicts", FULL, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY},
+    {"invalidate-tag", CALM, false, NULL, do_invalidate, 0, true, 0},
+    {"touch", CALM, false, key_is_there, do_touch, W1, false, STEP_KEY},
+    {"touch-evicts", FULL, false, key_is_there, do_touch, W1, true, STEP_KEY},
+    {"cas", CALM, false, token_of_first, do_cas, W1 | W2, false, STEP_KEY},
+    {"pop", CALM, false, key_is_there, do_pop, W1, true, STEP_KEY},
+    {"scan", CALM, false, NULL, do_scan, 0, true, 0},
+    {"view", CALM, false, key_is_there, do_view, W1, false, STEP_KEY},
+    {"view-big", CALM, false, key_is_big, do_view_big, W1, false, STEP_BIG_KEY},
+    {"limited-set", LIMITED, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
+    {"limited-finds-victim", LIMITED, false, limit_is_near, do_set, W2, true, STEP_NEW_KEY},
+    {"limited-replace", LIMITED, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY},
+    {"limited-incr", LIMITED, false, key_is_counter, do_incr, 0, true, STEP_COUNTER},
+    {"limited-set-big", LIMITED, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
+    {"clear", CALM, true, NULL, do_clear, 0, true, 0},
+    {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0},
+    {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0},
+    {"open-arena", CALM, false, NULL, do_open_arena, 0, true, 0},
+};
+const size_t step_operation_count = sizeof step_operations / sizeof step_operations[0];
