@@ -43,7 +43,8 @@ typedef struct room_search {
     bool any;
 } room_search;
 
-bool fb_is_of_other_quota(const forebay_arena *arena, uint32_t segment, uint32_t owned)
+/* Does this segment belong to a cache with a quota, and `owned` not to the same? */
+static bool is_of_other_quota(const forebay_arena *arena, uint32_t segment, uint32_t owned)
 {
     uint32_t group = fb_segment_group(fb_segment_load(arena, segment));
     return group != 0 && group != fb_segment_group(fb_segment_load(arena, owned));
@@ -59,7 +60,7 @@ static bool look_at(const room_search *s, uint32_t bucket, uint32_t i, uint64_t 
     d->from = slot;
     d->word = atomic_load(slot);
     if (d->word == 0 || fb_slot_tentative(d->word) || !fb_slot_segment(arena, d->word, &segment)
-        || (!s->any && fb_is_of_other_quota(arena, segment, s->owned)))
+        || (!s->any && is_of_other_quota(arena, segment, s->owned)))
         return false;
     fb_lane_hold(arena, lane, 1, segment);
     if (!fb_slot_same(atomic_load(slot), d->word) || !fb_entry_view_slot(arena, d->word, &d->view))
@@ -133,9 +134,12 @@ static bool move(forebay_arena *arena, displaced *d, _Atomic uint64_t *to, uint6
 }
 
 /* Where the copy goes: to the inserter's own segment if that has room and is of
- * the entry's group, else to a head claimed for it. */
-static uint32_t target_for(forebay_arena *arena, const displaced *d, uint32_t owned)
+ * the entry's group, else to a head claimed for it; one of the reserve if the
+ * entry must not be lost. */
+static uint32_t target_for(const room_search *s, const displaced *d)
 {
+    forebay_arena *arena = s->arena;
+    uint32_t owned = s->owned, leave = s->any ? SEGMENT_RESERVE - 1 : SEGMENT_RESERVE;
     uint32_t group = fb_cache_group(arena, d->view.cache_tag % CACHE_COUNT_MAX);
     if (group == fb_segment_group(fb_segment_load(arena, owned)) && has_room(arena, owned, d->view.units))
         return owned;
@@ -143,7 +147,7 @@ static uint32_t target_for(forebay_arena *arena, const displaced *d, uint32_t ow
         return SEGMENT_NONE; /* a run stays where it is */
     uint64_t word = fb_segment_load(arena, d->view.segment);
     segment_use use = fb_segment_use_of(fb_segment_queue(word), group != 0 ? 0 : fb_segment_class(word), group);
-    return fb_head_acquire(arena, use, (uint32_t)d->view.units, SEGMENT_RESERVE, fb_group_most(arena, group));
+    return fb_head_acquire(arena, use, (uint32_t)d->view.units, leave, fb_group_most(arena, group));
 }
 
 static bool displace_one(const room_search *s, const index_look *look)
@@ -157,7 +161,7 @@ static bool displace_one(const room_search *s, const index_look *look)
         _Atomic uint64_t *to = empty_slot_beside(arena, &d, bucket);
         if (to == NULL)
             continue;
-        uint32_t target = target_for(arena, &d, s->owned);
+        uint32_t target = target_for(s, &d);
         if (target == SEGMENT_NONE)
             continue;
         bool moved = move(arena, &d, to, append_copy(arena, &d, target));
@@ -174,10 +178,12 @@ bool fb_displace(forebay_arena *arena, uint32_t lane, const index_look *look, ui
     room_search s = {arena, lane, owned, any};
     if (displace_one(&s, look))
         return true;
-    /* all their other buckets are full as well: make way in one of those first; the insert tries again */
+    /* all their other buckets are full as well: make way in one of those, for its entry.  A place made for
+     * one that cannot move would be of no use to the insert, which would come back for ever. */
     for (uint32_t n = 0; n < look->count * BUCKET_SLOTS; n++) {
         displaced d;
-        if (look_at(&s, look->bucket[n / BUCKET_SLOTS], n % BUCKET_SLOTS, look->word, &d) && displace_one(&s, &d.look))
+        if (look_at(&s, look->bucket[n / BUCKET_SLOTS], n % BUCKET_SLOTS, look->word, &d) && displace_one(&s, &d.look)
+            && displace_one(&s, look))
             return true;
     }
     return false;

@@ -12,9 +12,6 @@
  * could be moved.  Uses hazards 0 and 1 of the lane. */
 bool fb_displace(forebay_arena *arena, uint32_t lane, const index_look *look, uint32_t owned, bool any);
 
-/* Does this segment belong to a cache with a quota, and `owned` not to the same? */
-bool fb_is_of_other_quota(const forebay_arena *arena, uint32_t segment, uint32_t owned);
-
 /* Step (2) of an insert whose tentative slot is `mine`: abort all other inserts
  * of this tag.  False if one of them may have been committed. */
 bool fb_abort_others(forebay_arena *arena, uint64_t hash, const index_look *look, const _Atomic uint64_t *mine);

@@ -79,8 +79,9 @@ place_result fb_index_find_place(forebay_arena *arena, uint32_t lane, uint64_t h
  * bounded: one bucket, now and then one segment emptied. */
 void fb_index_maybe_grow(forebay_arena *arena, uint32_t lane);
 /* No place for an insert: in an arena that is not full, make the index a bucket
- * larger, whatever its load; the insert tries again.  False: it is full, or nearly. */
-bool fb_index_grow_for_room(forebay_arena *arena, uint32_t lane);
+ * larger, whatever its load; the insert tries again.  False: it is full, or nearly
+ * (which does not count where entries that `must_stay` are in the way). */
+bool fb_index_grow_for_room(forebay_arena *arena, uint32_t lane, bool must_stay);
 /* Note what an insert saw: slots in use of `slots`. */
 void fb_index_note_load(forebay_arena *arena, uint32_t used, uint32_t slots);
 

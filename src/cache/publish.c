@@ -3,6 +3,7 @@
 
 #include "arena/counters.h"
 #include "cache/displace.h"
+#include "cache/quota.h"
 
 static bool swap(_Atomic uint64_t *slot, uint64_t from, uint64_t to)
 {
@@ -46,15 +47,24 @@ static _Atomic uint64_t *empty_slot(forebay_arena *arena, const index_look *look
     return best;
 }
 
+/* Is the segment of another group than `owned`, whose entries are not for that
+ * one's to drop: it has a quota, or the other has a limit and makes its own room? */
+static bool need_not_give_way(const forebay_arena *arena, uint32_t segment, uint32_t owned)
+{
+    uint32_t group = fb_segment_group(fb_segment_load(arena, segment));
+    uint32_t mine = fb_segment_group(fb_segment_load(arena, owned));
+    return group != mine && (group != 0 || fb_group_limit(arena, mine) != SEGMENTS_UNLIMITED);
+}
+
 /* How dear an entry in a full bucket is: tentative ones, which a dead writer may
- * have left, before all; those of another cache that has a quota last. */
+ * have left, before all; those that do not have to give way to this insert last. */
 #define RANK_OF_OTHERS (1 + SLOT_FREQUENCY_MAX + 1)
 static uint32_t rank(const forebay_arena *arena, uint64_t word, uint32_t owned)
 {
     uint32_t segment;
     if (fb_slot_tentative(word))
         return 0;
-    bool other = fb_slot_segment(arena, word, &segment) && fb_is_of_other_quota(arena, segment, owned);
+    bool other = fb_slot_segment(arena, word, &segment) && need_not_give_way(arena, segment, owned);
     return (other ? RANK_OF_OTHERS : 1) + fb_slot_frequency(word);
 }
 
@@ -109,10 +119,12 @@ static void clear_entry(forebay_arena *arena, const least_entry *least)
 /* Both buckets of an insert are full. */
 static void make_way(forebay_arena *arena, uint32_t lane, const index_look *look, uint32_t owned, bool may_grow)
 {
-    if (fb_displace(arena, lane, look, owned, false) || (may_grow && fb_index_grow_for_room(arena, lane)))
+    if (fb_displace(arena, lane, look, owned, false) || (may_grow && fb_index_grow_for_room(arena, lane, false)))
         return;
     least_entry least = find_least(arena, look, owned);
-    if (least.slot == NULL || (least.rank >= RANK_OF_OTHERS && fb_displace(arena, lane, look, owned, true)))
+    if (least.slot == NULL
+        || (least.rank >= RANK_OF_OTHERS
+            && (fb_displace(arena, lane, look, owned, true) || (may_grow && fb_index_grow_for_room(arena, lane, true)))))
         return;
     clear_entry(arena, &least);
 }
@@ -173,7 +185,7 @@ publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key 
         } else if (mode == FOREBAY_REPLACE) {
             if (fb_index_word(arena) == look.word && fb_index_moves(arena) == moves)
                 return PUBLISH_ABSENT;
-        } else if (insert(arena, lane, key, &look, fresh, owned, t < INDEX_TRIES / 2)) {
+        } else if (insert(arena, lane, key, &look, fresh, owned, t < INDEX_TRIES - INDEX_TRIES / 8)) {
             return PUBLISH_INSERTED;
         }
     }

@@ -159,10 +159,10 @@ void fb_index_maybe_grow(forebay_arena *arena, uint32_t lane)
         grow(arena, lane);
 }
 
-bool fb_index_grow_for_room(forebay_arena *arena, uint32_t lane)
+bool fb_index_grow_for_room(forebay_arena *arena, uint32_t lane, bool must_stay)
 {
     uint32_t free_count = atomic_load_explicit(&arena->super->segments_free, memory_order_relaxed);
-    if (free_count < arena->geometry.segment_count / PLENTY)
+    if (!must_stay && free_count < arena->geometry.segment_count / PLENTY)
         return false;
     grow(arena, lane);
     return true;
