@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "arena/pins.h"
+#include "cache/dictionaries.h"
 #include "cache/inspect.h"
 
 #define REPORTS_MAX 100u
@@ -109,6 +110,13 @@ forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *c
         found(&v, what, "index", fb_index_word(arena) >> 1, 0);
         return FOREBAY_CORRUPT; /* nothing else can be looked up */
     }
+    what = fb_dictionaries_inspect(arena);
+    for (int t = 1; what != NULL && t < LOOKS; t++) {
+        rest();
+        what = fb_dictionaries_inspect(arena);
+    }
+    if (what != NULL)
+        found(&v, what, "dictionaries", 0, 0);
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++)
         verify_segment(&v, i);
     uint64_t word = fb_index_word(arena);

@@ -159,8 +159,8 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
     return object;
 }
 
-PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., version=0,\n"
-                              "      update=False)\n--\n\n"
+PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., codec=...,\n"
+                              "      version=0, update=False)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -173,6 +173,12 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "reached its limit makes room from itself alone, and takes no entry larger\n"
                               "than half of it.  All shares together are at most 3/4 of the arena, and a\n"
                               "limit at least 8 of its segments (info()): else ValueError.\n\n"
+                              "codec says how values are stored, and belongs to the cache as well: None, as\n"
+                              "they are; a name of forebay.codec.codecs(), alone or with a level, as\n"
+                              "'zstd:9'; or 'auto', which a new cache has: zstd, small values only once a\n"
+                              "dictionary was trained from the cache's own.  What packing does not make at\n"
+                              "least an eighth smaller is stored as it is, and what is hit often is kept\n"
+                              "unpacked within a part of the arena.\n\n"
                               "version, an int up to 2**32 - 1, is of this object alone: entries carry the\n"
                               "version of the object that wrote them and are misses for those of another,\n"
                               "so that an old and a new release can run side by side.\n\n"
@@ -215,22 +221,43 @@ static int quota_from_object(PyObject *object, const char *what, uint64_t *quota
     return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Ellipsis or nothing: what is stored.  The text is borrowed. */
+static int codec_from_object(PyObject *object, const char **codec)
+{
+    if (object == NULL || object == Py_Ellipsis)
+        return 0;
+    if (object == Py_None) {
+        *codec = "none";
+        return 0;
+    }
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "codec must be a str or None, not %.100s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    Py_ssize_t length;
+    *codec = PyUnicode_AsUTF8AndSize(object, &length);
+    if (*codec != NULL && strlen(*codec) != (size_t)length)
+        *codec = ""; /* a zero in it: there is no such codec either */
+    return *codec == NULL ? -1 : 0;
+}
+
 static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     arena_object *self = (arena_object *)object;
-    PyObject *ttl = NULL, *share = NULL, *limit = NULL, *version = NULL, *update = NULL;
+    PyObject *ttl = NULL, *share = NULL, *limit = NULL, *codec = NULL, *version = NULL, *update = NULL;
     const keyword keywords[] = {
-        { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "version", &version }, { "update", &update },
+        { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "codec", &codec },
+        { "version", &version }, { "update", &update },
     };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 5) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 6) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
     if (name == NULL || updates < 0 || ttl_from_object(self->state, ttl, &options.ttl_ms) < 0
         || quota_from_object(share, "share", &options.share) < 0 || quota_from_object(limit, "limit", &options.limit) < 0
-        || version_from_object(version, &options.version) < 0)
+        || codec_from_object(codec, &options.codec) < 0 || version_from_object(version, &options.version) < 0)
         return NULL;
     if (options.ttl_ms == FOREBAY_TTL_DEFAULT)
         options.ttl_ms = FOREBAY_TTL_STORED;

@@ -51,11 +51,14 @@ static forebay_status refuse_too_big(const store_request *request)
     return FOREBAY_TOOBIG;
 }
 
-/* Encode on the heap, then store: for long values, and where no room was found. */
+/* Encode outside of the arena, then store: for long values, for those that are to
+ * be packed, and where no room was found. */
 static int store_by_heap(const store_request *request, forebay_status *status)
 {
     core_writer writer;
-    core_writer_init(&writer, NULL, 0, request->limit);
+    uint8_t buffer[GUESS_MOST];
+    size_t room = request->limit < sizeof(buffer) ? request->limit : sizeof(buffer);
+    core_writer_init(&writer, buffer, room, request->limit);
     int outcome = core_encode(&request->self->state->types, request->value, &writer);
     if (outcome == 0) {
         size_t length = core_writer_length(&writer);
@@ -84,7 +87,7 @@ static int store_encoded(const store_request *request, forebay_status *status)
 {
     forebay_put put;
     size_t guess = request->self->value_guess;
-    if (guess >= GUESS_MOST)
+    if (guess >= GUESS_MOST || request->self->packs)
         return store_by_heap(request, status);
     *status = forebay_put_begin(request->cache, request->key->data, request->key->length, guess,
                                 request->options, &put);

@@ -43,6 +43,7 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache)
     self->cache = cache;
     self->parked = NULL;
     self->value_guess = FIRST_GUESS;
+    self->packs = forebay_cache_packs(cache);
     self->name = name;
     self->weakrefs = NULL;
     link_to_arena(self, arena);
@@ -232,7 +233,12 @@ PyDoc_STRVAR(cache_stats_doc, "stats($self, /)\n--\n\n"
                               "hits, misses, sets (stored: set, add, replace, incr, touch, cas), deletes (that found an\n"
                               "entry), evictions (live entries dropped for room), expirations (expired ones\n"
                               "whose space was reclaimed), entries (as len()); share, limit and bytes (of the\n"
-                              "segments it has), None without quotas.");
+                              "segments it has), None without quotas; codec, None where nothing is packed;\n"
+                              "packed_hits (of the hits: unpacked), value_bytes (of values that could be\n"
+                              "packed, as they were set), stored_bytes (what those took), ratio (of the\n"
+                              "two, None before the first), warmed (entries stored unpacked because they\n"
+                              "were hit often), dictionary (a number, another one each time; None: none)\n"
+                              "and dictionary_age in seconds.");
 
 static PyObject *cache_stats(PyObject *object, PyObject *unused)
 {
@@ -243,6 +249,33 @@ static PyObject *cache_stats(PyObject *object, PyObject *unused)
     forebay_cache_stats stats = { 0 };
     forebay_status status = forebay_cache_get_stats(cache, &stats);
     return status == FOREBAY_OK ? dict_of_stats(stats) : cache_raise(self, status);
+}
+
+PyDoc_STRVAR(cache_train_doc, "train($self, /)\n--\n\n"
+                              "Train a dictionary from what is in the cache now, and pack new values with it.\n\n"
+                              "That happens by itself in the background while values are set; call this to\n"
+                              "have it done now: after filling a cache, before a measurement.  Takes up to a\n"
+                              "second, without the GIL.  True if there is a new dictionary, False if there are\n"
+                              "too few values, if it would pack no better than what there is, or if another\n"
+                              "process is at it.  ValueError: the cache's codec takes none.");
+
+static PyObject *cache_train(PyObject *object, PyObject *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    forebay_status status;
+    arena_enter(self->arena);
+    Py_BEGIN_ALLOW_THREADS status = forebay_cache_train(cache);
+    Py_END_ALLOW_THREADS arena_leave(self->arena);
+    if (status == FOREBAY_OK)
+        Py_RETURN_TRUE;
+    if (status == FOREBAY_MISS || status == FOREBAY_BUSY)
+        Py_RETURN_FALSE;
+    if (status != FOREBAY_INVALID)
+        return cache_raise(self, status);
+    return PyErr_Format(PyExc_ValueError, "the cache %R takes no dictionary: its codec must be auto, zstd or lz4", self->name);
 }
 
 PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
@@ -307,6 +340,7 @@ static PyMethodDef cache_methods[] = {
       CACHE_SET_MANY_DOC },
     { "delete_many", cache_delete_many, METH_O, CACHE_DELETE_MANY_DOC },
     { "view", cache_view, METH_O, CACHE_VIEW_DOC },
+    { "train", cache_train, METH_NOARGS, cache_train_doc },
     { "touch", (PyCFunction)(void (*)(void))cache_touch, METH_FASTCALL | METH_KEYWORDS, CACHE_TOUCH_DOC },
     { "pop", (PyCFunction)(void (*)(void))cache_pop, METH_FASTCALL, CACHE_POP_DOC },
     { "gets", cache_gets, METH_O, CACHE_GETS_DOC },

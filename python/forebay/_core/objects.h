@@ -28,7 +28,8 @@ typedef struct cache_object {
     PyObject_HEAD core_state *state;
     forebay_cache *cache;                 /* owned; NULL once the arena is closed */
     forebay_cache *parked;                /* owned; the arena is closed, but calls are inside */
-    size_t value_guess;                   /* bytes an encoded value is likely to take */
+    size_t value_guess;
+    bool packs; /* values are encoded outside the arena */                   /* bytes an encoded value is likely to take */
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */
