@@ -135,6 +135,8 @@ bool fb_put_note_packed(forebay_arena *arena, forebay_put *out, uint32_t diction
 forebay_status fb_put_stored(forebay_cache *cache, const index_key *key, stored_value *stored, const void *raw,
                              size_t raw_length, const put_extras *extras, uint64_t now, uint32_t lane, forebay_put *out)
 {
+    if (raw_length > cache->arena->max_entry - key->length) /* readers take no larger ones, however small they pack */
+        return FOREBAY_TOOBIG;
     forebay_status status = fb_put_begin(cache, key, stored->length, extras, now, lane, out);
     if (status == FOREBAY_OK && stored->packed && !fb_put_note_packed(cache->arena, out, stored->dictionary)) {
         fb_put_abort(cache->arena, out);

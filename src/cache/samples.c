@@ -11,7 +11,7 @@ typedef struct sampling {
     forebay_arena *arena;
     uint32_t cache_tag, lane;
     size_t wanted, per_segment;
-    value_samples *out;
+    value_samples *train, *tried;
     bool no_memory;
 } sampling;
 
@@ -47,15 +47,19 @@ static void add(sampling *s, const entry_view *view)
         length = raw.length;
     }
     if (length >= PACK_MIN && length <= SAMPLE_MAX) {
-        s->no_memory = !make_room(s->out, length);
+        bool is_tried = (s->train->count + s->tried->count) % SAMPLES_TRIED_EVERY == 0;
+        value_samples *to = is_tried ? s->tried : s->train;
+        s->no_memory = !make_room(to, length);
         if (!s->no_memory) {
-            fb_copy_out(s->out->bytes + s->out->total, raw.data != NULL ? raw.data : view->value, length);
-            s->out->lengths[s->out->count++] = length;
-            s->out->total += length;
+            fb_copy_out(to->bytes + to->total, raw.data != NULL ? raw.data : view->value, length);
+            to->lengths[to->count++] = length;
+            to->total += length;
         }
     }
     free(raw.data);
 }
+
+static size_t taken(const sampling *s) { return s->train->total + s->tried->total; }
 
 /* The entries of a segment: what is held is not reused, so that what lies before
  * the tail stays as it is. */
@@ -70,10 +74,10 @@ static void walk(sampling *s, uint32_t segment)
         || atomic_load(&record->generation) != generation)
         return;
     uint32_t tail = atomic_load_explicit(&record->tail, memory_order_acquire), at = 0;
-    size_t until = s->out->total + s->per_segment;
+    size_t until = taken(s) + s->per_segment;
     if (tail > fb_segment_units(arena)) /* a run's value is too long */
         return;
-    while (at < tail && s->out->total < until && !s->no_memory) {
+    while (at < tail && taken(s) < until && !s->no_memory) {
         entry_view view;
         if (!fb_entry_view_at(arena, segment, fb_segment_offset(arena, segment) + (uint64_t)at * ARENA_ALIGN, &view)
             || view.units > tail - at)
@@ -84,15 +88,15 @@ static void walk(sampling *s, uint32_t segment)
     }
 }
 
-bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *out)
+bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *train, value_samples *tried)
 {
     uint32_t count = arena->geometry.segment_count;
-    *out = (value_samples){0};
-    sampling s = {.arena = arena, .cache_tag = cache_tag, .wanted = wanted, .out = out, .lane = fb_lane_enter(arena)};
+    *train = *tried = (value_samples){0};
+    sampling s = {.arena = arena, .cache_tag = cache_tag, .wanted = wanted, .train = train, .tried = tried, .lane = fb_lane_enter(arena)};
     /* a little of every segment first, then more of those that have more */
-    for (s.per_segment = wanted / count + 1024; out->total < wanted && !s.no_memory; s.per_segment *= 16) {
-        out->total = out->count = 0;
-        for (uint32_t i = 0; i < count && out->total < wanted && !s.no_memory; i++)
+    for (s.per_segment = wanted / count + 1024; taken(&s) < wanted && !s.no_memory; s.per_segment *= 16) {
+        train->total = train->count = tried->total = tried->count = 0;
+        for (uint32_t i = 0; i < count && taken(&s) < wanted && !s.no_memory; i++)
             walk(&s, (uint32_t)(((uint64_t)i * 2654435761u + 1) % count)); /* not in order of age */
         if (s.per_segment >= wanted)
             break;

@@ -12,9 +12,13 @@ typedef struct value_samples {
     size_t room, count_room; /* private */
 } value_samples;
 
+/* One value in so many is not to train from, but to try the dictionary on. */
+#define SAMPLES_TRIED_EVERY 8u
+
 /* Up to about `wanted` bytes of what the cache of this tag holds, from segments all
- * over the arena, unpacked.  False: no memory.  End it with fb_samples_clear(). */
-bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *out);
+ * over the arena, unpacked: to `train` and, some of them, to `tried`.  False: no
+ * memory.  End both with fb_samples_clear(). */
+bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *train, value_samples *tried);
 void fb_samples_clear(value_samples *samples);
 
 #endif

@@ -26,9 +26,7 @@
 #define DRIFT 92u
 /* It must pack better than what there is, by this: percent. */
 #define GAIN 97u
-/* One sample in so many is not trained from, but tried. */
-#define TRIED_EVERY 8u
-#define TRIED_MAX 512u
+#define TRIED_MAX 512u /* samples */
 /* Bytes that a handle counts for itself before it tells the others. */
 #define TALLY ((uint64_t)8 << 10)
 #define SAMPLES_MIN 16u
@@ -40,7 +38,7 @@ typedef struct job {
     uint64_t claim; /* what the record's `trainer` is while we are at it */
     uint64_t packable; /* what it was when the samples were taken */
     packing how;
-    value_samples samples;
+    value_samples samples, tried;
     uint8_t *bytes;
     size_t length;
     uint32_t ratio;
@@ -81,73 +79,45 @@ static void end_job(job *j)
 static void free_job(job *j)
 {
     fb_samples_clear(&j->samples);
+    fb_samples_clear(&j->tried);
     free(j->bytes);
 }
 
-/* What the tried samples take, packed with `dictionary`; those that do not get
- * smaller count as they are. */
+/* What the samples that are tried take, packed with `dictionary`; those that do not
+ * get smaller count as they are. */
 static uint64_t packed_size(const job *j, forebay_codec_dictionary *dictionary, uint64_t *raw)
 {
-    const value_samples *s = &j->samples;
-    size_t largest = 0, at = 0, tried = 0;
+    const value_samples *s = &j->tried;
+    size_t largest = 0, at = 0;
     for (size_t i = 0; i < s->count; i++)
         largest = s->lengths[i] > largest ? s->lengths[i] : largest;
     uint8_t *to = malloc(largest + 1);
     uint64_t packed = 0;
     *raw = 0;
-    for (size_t i = 0; to != NULL && i < s->count && tried < TRIED_MAX; at += s->lengths[i++]) {
-        if (i % TRIED_EVERY != 0)
-            continue;
+    for (size_t i = 0; to != NULL && i < s->count && i < TRIED_MAX; at += s->lengths[i++]) {
         size_t length = s->lengths[i];
         size_t size = fb_codec_pack(j->how.codec, j->how.level, dictionary, to, length, s->bytes + at, length);
         *raw += length;
         packed += size != 0 ? size : length;
-        tried++;
     }
     free(to);
     return packed;
 }
 
-/* Leave the tried samples out: they must not be known. */
-static size_t *lengths_to_train(value_samples *s, uint8_t **bytes, size_t *count)
-{
-    size_t *lengths = malloc((s->count + 1) * sizeof *lengths), at = 0, to = 0;
-    *bytes = malloc(s->total + 1);
-    *count = 0;
-    if (lengths == NULL || *bytes == NULL) {
-        free(lengths);
-        free(*bytes);
-        *bytes = NULL;
-        return NULL;
-    }
-    for (size_t i = 0; i < s->count; at += s->lengths[i++]) {
-        if (i % TRIED_EVERY == 0 && i / TRIED_EVERY < TRIED_MAX)
-            continue;
-        memcpy(*bytes + to, s->bytes + at, s->lengths[i]);
-        lengths[(*count)++] = s->lengths[i];
-        to += s->lengths[i];
-    }
-    return lengths;
-}
-
 /* Touches nothing of the arena.  Sets j->bytes if a dictionary came of it. */
 static void train(job *j, size_t capacity)
 {
-    uint8_t *bytes;
-    size_t count;
-    if (j->samples.count < SAMPLES_MIN)
+    const value_samples *s = &j->samples;
+    if (s->count < SAMPLES_MIN)
         return;
-    if (capacity > j->samples.total / FIRST_SIZES * 2)
-        capacity = j->samples.total / FIRST_SIZES * 2;
+    if (capacity > s->total / FIRST_SIZES * 2)
+        capacity = s->total / FIRST_SIZES * 2;
     if (capacity < FOREBAY_DICTIONARY_MIN_SIZE)
         return;
-    size_t *lengths = lengths_to_train(&j->samples, &bytes, &count);
     j->bytes = malloc(capacity);
-    if (lengths == NULL || j->bytes == NULL
-        || forebay_codec_train(j->bytes, capacity, &j->length, bytes, lengths, count, NULL) != FOREBAY_OK)
+    if (j->bytes == NULL
+        || forebay_codec_train(j->bytes, capacity, &j->length, s->bytes, s->lengths, s->count, NULL) != FOREBAY_OK)
         j->length = 0;
-    free(lengths);
-    free(bytes);
 }
 
 /* Does the new dictionary pack better than `before` bytes, of the same samples? */
@@ -191,7 +161,7 @@ static void set_next(const job *j)
 static bool take_samples(job *j)
 {
     j->packable = atomic_load(&record_of(j)->packable);
-    return fb_samples_take(j->arena, j->cache_tag, sizes(j, ENOUGH_SIZES), &j->samples)
+    return fb_samples_take(j->arena, j->cache_tag, sizes(j, ENOUGH_SIZES), &j->samples, &j->tried)
            && j->samples.count >= SAMPLES_MIN;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packed values and their dictionaries: packed.c, dictionaries.c, trainer.c,
+/* Packed values and their dictionaries: packed.c, packing_side.c, dictionaries.c, samples.c, trainer.c, cache_get_packed.c,
  * repack.c, warm.c, and what reads and writes make of them. */
 #include <pthread.h>
 #include <sys/wait.h>
@@ -242,6 +242,22 @@ void *room_of_three(void *context, size_t item, size_t size, forebay_kind kind)
 {
     (void)kind;
     return size <= 1024 ? (char *)context + 1024 * item : NULL;
+}
+
+static void a_value_too_large_to_read_is_refused_however_small_it_packs(void **state)
+{
+    (void)state;
+    fixture f = open_packing(MIB, "zstd");
+    static char zeros[MIB / 4];
+    forebay_set_options options = {.mode = FOREBAY_SET};
+    assert_int_equal(put(&f, "key", "old", 3), FOREBAY_OK);
+    assert_int_equal(forebay_cas(f.cache, "key", 3, forebay_token(f.cache, "old", 3, FOREBAY_KIND_BYTES), zeros, sizeof zeros,
+                                 FOREBAY_KIND_BYTES, &options), FOREBAY_TOOBIG);
+    assert_int_equal(put(&f, "key", zeros, sizeof zeros), FOREBAY_TOOBIG);
+    assert_false(has(&f, "key")); /* no stale value is left */
+    assert_int_equal(put(&f, "key", zeros, sizeof zeros / 3), FOREBAY_OK);
+    assert_true(has(&f, "key"));
+    fixture_close(&f);
 }
 
 /* ---- dictionaries ---- */
@@ -591,6 +607,7 @@ int main(void)
         cmocka_unit_test(every_codec_stores_and_gives_back),
         cmocka_unit_test(what_gains_nothing_is_stored_as_it_is),
         cmocka_unit_test(all_operations_know_packed_entries),
+        cmocka_unit_test(a_value_too_large_to_read_is_refused_however_small_it_packs),
         cmocka_unit_test(a_dictionary_is_trained_in_the_background),
         cmocka_unit_test(training_says_what_it_cannot_do),
         cmocka_unit_test(a_dictionary_stays_as_long_as_an_entry_needs_it),
