@@ -24,7 +24,9 @@ static int resolve(PyObject *argument, value_serializer *out)
 int serializer_from_object(PyObject *argument, value_serializer *out)
 {
     *out = (value_serializer){ NULL, NULL, NULL };
-    if (argument != NULL && !(PyUnicode_Check(argument) && PyUnicode_CompareWithASCIIString(argument, "msgpack") == 0))
+    bool usual = argument == NULL
+                 || (PyUnicode_Check(argument) && PyUnicode_CompareWithASCIIString(argument, "msgpack") == 0);
+    if (!usual)
         return resolve(argument, out);
     out->named = PyUnicode_InternFromString("msgpack");
     return out->named == NULL ? -1 : 0;
