@@ -89,9 +89,9 @@ def reopen(path: str, trust: bool, guard: bool) -> Arena:
         return arena
 
 
-def reopen_cache(arena: Arena, name: str, version: int) -> Cache[Any, Any]:
+def reopen_cache(arena: Arena, name: str, version: int, serializer: Any = "msgpack") -> Cache[Any, Any]:
     """The cache of a pickle."""
-    return arena.cache(name, version=version)
+    return arena.cache(name, version=version, serializer=serializer)
 
 
 class DeferredArena:

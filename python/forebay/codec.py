@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["codecs", "compress", "decompress", "train_dictionary"]
 
+_USUAL_MOST = 64 * 2**20  # an int: reading "64MiB" takes as long as decompressing a small value
 _DICTIONARIES = 8  # made ready and kept: a call would take a hundred times as long without
 
 
@@ -57,13 +58,13 @@ def compress(data: Buffer, codec: str = "zstd", level: int | None = None, dictio
 
 
 def decompress(
-    data: Buffer, codec: str | None = None, *, max_size: int | str = "64MiB", dictionary: Buffer | None = None
+    data: Buffer, codec: str | None = None, *, max_size: int | str = _USUAL_MOST, dictionary: Buffer | None = None
 ) -> bytes:
     """The data, decompressed, all of it: several frames, members or streams give one result.
 
     codec: None to go by the first bytes.  max_size: the most bytes that may
-    come out, an int or a str such as "1GiB"; whoever sent the data decides how
-    many do.
+    come out (64 MiB), an int or a str such as "1GiB"; how many do is decided by
+    whoever made the data.
 
     Raises TooBigError if more than max_size would come out; CorruptError if the
     data is damaged, cut off, followed by something else, of another format or

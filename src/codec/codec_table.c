@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/codec_table.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -42,6 +43,13 @@ int forebay_codec_recognise(const void *data, size_t length)
             return number;
     }
     return -1;
+}
+
+bool fb_memory_is_there(size_t bytes)
+{
+    void *volatile block = malloc(bytes); /* volatile: or compilers leave both calls out */
+    free(block);
+    return block != NULL;
 }
 
 static bool level_fits(const fb_codec *codec, int level)

@@ -82,6 +82,11 @@ typedef struct fb_codec {
     void (*trim)(void);                       /* end idle contexts; NULL: there are none */
 } fb_codec;
 
+/* Whether so many bytes can be allocated.  Some functions of zstd (seen in 1.5.4:
+ * making a CDict, training) use what they asked for without looking whether they
+ * got it; so ask before they do. */
+bool fb_memory_is_there(size_t bytes);
+
 extern const fb_codec fb_codec_zstd;
 extern const fb_codec fb_codec_lz4;
 extern const fb_codec fb_codec_gzip;

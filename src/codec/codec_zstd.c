@@ -78,6 +78,8 @@ static void trim(void)
 
 static void *new_write_digest(int level, const void *bytes, size_t length)
 {
+    if (!fb_memory_is_there(ZSTD_estimateCDictSize(length, level) + length))
+        return NULL;
     return ZSTD_createCDict_byReference(bytes, length, level);
 }
 

@@ -3,6 +3,9 @@
  * than compressing a small value.  There is no lock: a context is in a slot, or
  * whoever took it has it alone.
  *
+ * A zstd context for small values with a dictionary takes 32 KiB to compress, 93 KiB
+ * to decompress; for values of 1 MiB at level 3 it grows to 1.3 MiB.
+ *
  * Threads: any.  Processes: a child of fork() has copies of the idle ones; what
  * another thread had taken at that moment is lost to the child. */
 #ifndef FB_CONTEXT_POOL_H

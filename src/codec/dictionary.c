@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +28,12 @@ forebay_status forebay_codec_dictionary_new(int number, int level, const void *b
     made->level = fb_codec_level(codec, level);
     made->length = length;
     memcpy(made->bytes, bytes, length);
+    errno = 0;
     if (codec->digests[FB_DIGEST_READ].make != NULL && fb_dictionary_digest(made, FB_DIGEST_READ) == NULL) {
+        bool no_memory = errno == ENOMEM;
         forebay_codec_dictionary_free(made);
+        if (no_memory)
+            return FOREBAY_NOMEM;
         return fb_error(error, FOREBAY_INVALID, 0, "the %s dictionary is damaged", codec->info.name);
     }
     *dictionary_out = made;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zdict.h>
+#include <zstd_errors.h>
 
 #include "base/error.h"
 #include "codec/codec_table.h"
@@ -76,14 +77,25 @@ static bool sample_set_init(sample_set *set, const void *samples, const size_t *
     return true;
 }
 
+/* What fastCover takes besides the samples. */
+static size_t memory_for(const sample_set *set)
+{
+    size_t counters = ((size_t)1 << FREQUENCY_BITS) * (sizeof(uint32_t) + sizeof(uint16_t));
+    return counters + (set->count + 1) * sizeof(size_t) + ((size_t)1 << 20);
+}
+
 static forebay_status train(void *to, size_t capacity, size_t *to_length, const sample_set *set,
                             forebay_error *error)
 {
     ZDICT_fastCover_params_t parameters = {
         .k = PART_LENGTH, .d = WORD_LENGTH, .f = FREQUENCY_BITS, .accel = ACCELERATION, .splitPoint = 1.0
     };
+    if (!fb_memory_is_there(memory_for(set)))
+        return FOREBAY_NOMEM;
     size_t made =
         ZDICT_trainFromBuffer_fastCover(to, capacity, set->bytes, set->lengths, set->count, parameters);
+    if (ZSTD_getErrorCode(made) == ZSTD_error_memory_allocation)
+        return FOREBAY_NOMEM;
     if (ZDICT_isError(made))
         return fb_error(error, FOREBAY_INVALID, 0, "no dictionary comes out of these samples: %s",
                         ZDICT_getErrorName(made));

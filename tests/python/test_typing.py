@@ -48,6 +48,8 @@ assert_type(users.decr(1, 2, initial=5, ttl=None), int)
 assert_type(users.stats()["hits"], int)
 assert_type(users.stats()["share"], int | None)
 arena.cache("other", share="1MiB", limit=None, update=True)
+arena.cache("other", serializer="json")
+arena.cache("other", serializer=(str.encode, bytes.decode))
 with users.view(1) as view:
     assert_type(view, forebay.View)
     assert_type(view[0], int)
@@ -82,6 +84,7 @@ WRONG = {
     'codec.compress("text")': "arg-type",
     'codec.decompress(b"x", level=3)': "call-arg",
     'forebay.open("/x", size=1.5)': "arg-type",
+    'forebay.Arena().cache("c", serializer="yaml")': "arg-type",
     'forebay.open("/x", colour=1)': "call-arg",
     "forebay.Arena().nothing": "attr-defined",
     'cache.get("a")': "call-overload",

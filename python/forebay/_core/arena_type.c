@@ -2,6 +2,7 @@
 #include "arena_methods.h"
 #include "arguments.h"
 #include "cache_methods.h"
+#include "serializer.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -138,7 +139,8 @@ static const char *name_text(PyObject *name)
 }
 
 /* Open a cache with the GIL released: its creator takes a lock on the file. */
-static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options)
+static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options,
+                            value_serializer *serializer)
 {
     forebay_arena *arena = self->arena;
     forebay_cache *cache = NULL;
@@ -153,14 +155,14 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
         forebay_cache_close(cache);
         object = arena_raise_closed(self);
     } else {
-        object = cache_new(self, cache);
+        object = cache_new(self, cache, serializer);
     }
     arena_leave(self);
     return object;
 }
 
 PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., codec=...,\n"
-                              "      version=0, update=False)\n--\n\n"
+                              "      version=0, update=False, serializer='msgpack')\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -182,6 +184,12 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "version, an int up to 2**32 - 1, is of this object alone: entries carry the\n"
                               "version of the object that wrote them and are misses for those of another,\n"
                               "so that an old and a new release can run side by side.\n\n"
+                              "serializer, of this object alone too, is what makes bytes of values: \"msgpack\",\n"
+                              "Forebay's own; \"bytes\" takes bytes-like values only; \"json\"; \"pickle\", which\n"
+                              "runs code when it loads (a PickleWarning says so once); or a pair of\n"
+                              "functions (dumps, loads) to bytes and from bytes.  Use the same for all of a\n"
+                              "cache: to another object the entry is the bytes, and loads gets whatever bytes\n"
+                              "others stored.  Other values (of \"msgpack\", ints of incr) are read as they are.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)
@@ -245,13 +253,14 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
 {
     arena_object *self = (arena_object *)object;
     PyObject *ttl = NULL, *share = NULL, *limit = NULL, *codec = NULL, *version = NULL, *update = NULL;
+    PyObject *serialized = NULL;
     const keyword keywords[] = {
         { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "codec", &codec },
-        { "version", &version }, { "update", &update },
+        { "version", &version }, { "update", &update }, { "serializer", &serialized },
     };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 6) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 7) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
@@ -262,9 +271,12 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
     if (options.ttl_ms == FOREBAY_TTL_DEFAULT)
         options.ttl_ms = FOREBAY_TTL_STORED;
     options.update = updates != 0;
-    if (self->arena == NULL)
-        return arena_raise_closed(self);
-    return open_cache(self, name, &options);
+    value_serializer serializer;
+    if (serializer_from_object(serialized, &serializer) < 0)
+        return NULL;
+    PyObject *cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, name, &options, &serializer);
+    serializer_clear(&serializer);
+    return cache;
 }
 
 PyDoc_STRVAR(arena_memoize_doc,

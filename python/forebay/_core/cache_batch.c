@@ -5,6 +5,7 @@
 #include "batch_out.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "value_out.h"
 
 #define KEYS_AHEAD 8   /* of the one being encoded, to ask memory for */
@@ -88,12 +89,15 @@ typedef struct get_batch {
 } get_batch;
 
 /* Decode what was found and put it into `result`, in the order of keys. */
-static int collect(core_state *state, get_batch *batch, PyObject *result)
+static int collect(const cache_object *self, get_batch *batch, PyObject *result)
 {
     for (size_t i = 0; i < batch->chunk.count; i++) {
         if (batch->chunk.status[i] != FOREBAY_OK || batch->out.values[i].kind == FOREBAY_KIND_ABSENT)
             continue;
-        PyObject *value = batch_out_take(state, &batch->out, i);
+        PyObject *value = batch_out_take(self->state, &batch->out, i);
+        if (__builtin_expect(self->serializer.dumps != NULL, 0))
+            value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length,
+                                    batch->out.values[i].kind, value);
         if (value == NULL)
             return -1;
         int outcome = PyDict_SetItem(result, batch->chunk.objects[i], value);
@@ -115,7 +119,7 @@ static int get_chunk(cache_object *self, get_batch *batch, PyObject *result)
     forebay_status status = forebay_get_many(cache, chunk->keys, chunk->count, &sink, chunk->status);
     int outcome = -1;
     if (status == FOREBAY_OK)
-        outcome = collect(self->state, batch, result);
+        outcome = collect(self, batch, result);
     else
         cache_raise(self, status);
     batch_out_drop(&batch->out);

@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "store_options.h"
 #include "value_out.h"
 
@@ -154,7 +155,7 @@ void cache_raise_not_stored(cache_object *self, forebay_status status)
         cache_raise(self, status);
 }
 
-int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
+static int store_value(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
 {
     core_key encoded;
     forebay_status status = FOREBAY_OK;
@@ -170,6 +171,18 @@ int cache_store(cache_object *self, PyObject *key, PyObject *value, const foreba
         return 0;
     cache_raise_not_stored(self, status);
     return -1;
+}
+
+int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
+{
+    if (__builtin_expect(self->serializer.dumps == NULL, 1))
+        return store_value(self, key, value, options);
+    PyObject *bytes = serializer_dump(self, value);
+    if (bytes == NULL)
+        return -1;
+    int stored = store_value(self, key, bytes, options);
+    Py_DECREF(bytes);
+    return stored;
 }
 
 /* set, add and replace differ in mode and result only. */

@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "value_out.h"
 
 #include <stddef.h>
@@ -30,12 +31,13 @@ static void unlink_from_arena(cache_object *self)
         self->next->previous = self->previous;
 }
 
-PyObject *cache_new(arena_object *arena, forebay_cache *cache)
+PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer)
 {
     PyObject *name = PyUnicode_FromString(forebay_cache_name(cache));
     cache_object *self = name == NULL ? NULL : PyObject_GC_New(cache_object, arena->state->cache_type);
     if (self == NULL) {
         Py_XDECREF(name);
+        serializer_clear(serializer);
         forebay_cache_close(cache);
         return NULL;
     }
@@ -45,16 +47,22 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache)
     self->value_guess = FIRST_GUESS;
     self->packs = forebay_cache_packs(cache);
     self->name = name;
+    self->serializer = *serializer;
+    *serializer = (value_serializer){ NULL, NULL, NULL };
     self->weakrefs = NULL;
     link_to_arena(self, arena);
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
 
+/* No tp_clear: a cycle through functions is broken at these. */
 static int cache_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT((PyObject *)((cache_object *)object)->arena);
+    Py_VISIT(((cache_object *)object)->serializer.named);
+    Py_VISIT(((cache_object *)object)->serializer.dumps);
+    Py_VISIT(((cache_object *)object)->serializer.loads);
     return 0;
 }
 
@@ -71,6 +79,7 @@ static void cache_dealloc(PyObject *object)
         forebay_cache_close(handle);
     Py_DECREF(self->arena); /* after the handle: it may be what keeps the arena open */
     Py_DECREF(self->name);
+    serializer_clear(&self->serializer);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -121,6 +130,8 @@ __attribute__((always_inline)) static inline int look_up_bytes(cache_object *sel
         status = fetch_again(self, key, key_length, &out);
     if (__builtin_expect(status == FOREBAY_OK && out.kind != FOREBAY_KIND_ABSENT, 1)) {
         *value = value_out_take(self->state, &out);
+        if (__builtin_expect(self->serializer.dumps != NULL, 0))
+            *value = serializer_load(self, key, key_length, out.kind, *value);
         return *value == NULL ? -1 : 0;
     }
     value_out_drop(&out);
@@ -279,7 +290,7 @@ static PyObject *cache_train(PyObject *object, PyObject *unused)
 }
 
 PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
-                               "Pickled as its arena's path, its name and its version, and opened again by them.");
+                               "Pickled as its arena's path, its name, version and serializer, and opened again by them.");
 
 static PyObject *cache_reduce(PyObject *object, PyObject *unused)
 {
@@ -291,8 +302,8 @@ static PyObject *cache_reduce(PyObject *object, PyObject *unused)
     PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
     Py_XDECREF(module);
     return reopen == NULL ? NULL
-                          : Py_BuildValue("N(OOk)", reopen, (PyObject *)self->arena, self->name,
-                                          (unsigned long)forebay_cache_version(cache));
+                          : Py_BuildValue("N(OOkO)", reopen, (PyObject *)self->arena, self->name,
+                                          (unsigned long)forebay_cache_version(cache), self->serializer.named);
 }
 
 static PyObject *cache_get_ttl(PyObject *object, void *unused)
@@ -375,6 +386,8 @@ static PyGetSetDef cache_properties[] = {
 
 static PyMemberDef cache_members[] = {
     { "name", T_OBJECT_EX, offsetof(cache_object, name), READONLY, "The cache's name in its arena." },
+    { "serializer", T_OBJECT_EX, offsetof(cache_object, serializer.named), READONLY,
+      "What makes bytes of values: a name, or the pair (dumps, loads)." },
     { "arena", T_OBJECT_EX, offsetof(cache_object, arena), READONLY, "The Arena it was opened from." },
     { "__weaklistoffset__", T_PYSSIZET, offsetof(cache_object, weakrefs), READONLY, NULL },
     { NULL, 0, 0, 0, NULL },

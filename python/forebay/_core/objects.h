@@ -24,6 +24,14 @@ typedef struct arena_object {
     PyObject *weakrefs;
 } arena_object;
 
+/* How values become bytes and the reverse, where Forebay does not encode them
+ * itself.  All owned. */
+typedef struct value_serializer {
+    PyObject *named; /* as it was given: Cache.serializer */
+    PyObject *dumps; /* NULL: "msgpack" */
+    PyObject *loads; /* NULL: bytes are values */
+} value_serializer;
+
 typedef struct cache_object {
     PyObject_HEAD core_state *state;
     forebay_cache *cache;                 /* owned; NULL once the arena is closed */
@@ -33,12 +41,14 @@ typedef struct cache_object {
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */
+    value_serializer serializer;
     PyObject *weakrefs;
 } cache_object;
 
 /* Wrap a handle; takes it over, also when it fails. */
 PyObject *arena_new(core_state *state, forebay_arena *arena, PyObject *path);
-PyObject *cache_new(arena_object *arena, forebay_cache *cache);
+/* Moves the serializer's references, also when it fails. */
+PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer);
 
 /* Between these the handles stay valid whatever other threads do. */
 static inline void arena_enter(arena_object *self)
