@@ -19,10 +19,11 @@
 #define STEP_CALM_KEYS 300u    /* keys in an arena with room */
 #define STEP_FULL_KEYS 4000u   /* keys set into an arena that overflows */
 
-/* An arena with room, one that is full, and one with room where the cache has a
- * limit and is full. */
-typedef enum step_arena { CALM, FULL, LIMITED } step_arena;
-#define STEP_ARENAS 3
+/* An arena with room, one that is full, one with room where the cache has a limit
+ * and is full; one with room and one that is full whose cache packs. */
+typedef enum step_arena { CALM, FULL, LIMITED, PACKED, PACKED_FULL } step_arena;
+#define STEP_ARENAS 5
+static inline bool step_has_room(step_arena arena) { return arena == CALM || arena == PACKED; }
 #define STEP_LIMIT (STEP_ARENA_SIZE / 2)
 
 /* What other keys and the operation's key may look like after it. */
@@ -40,6 +41,8 @@ typedef struct step_operation {
 extern const step_operation step_operations[];
 extern const size_t step_operation_count;
 
+/* Publish a dictionary of a value's bytes; false if there is no room for one. */
+bool step_publish(forebay_arena *arena, forebay_cache *cache, uint64_t key);
 /* Fill a new arena as the operation wants it. */
 bool step_prepare_arena(forebay_cache *cache, step_arena kind);
 

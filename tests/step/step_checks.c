@@ -16,7 +16,7 @@
 #define LONG_US 10000.0
 
 /* Fillers, half of what fits. */
-static const unsigned youngest[STEP_ARENAS] = {[CALM] = 2500, [FULL] = 2500, [LIMITED] = 1000};
+static const unsigned youngest[STEP_ARENAS] = {[CALM] = 2500, [FULL] = 2500, [LIMITED] = 1000, [PACKED] = 2500, [PACKED_FULL] = 2500};
 
 static uint64_t youngest_filler; /* the key after it */
 static double longest_us, stolen_before_us;
@@ -113,7 +113,7 @@ static bool complain(const char *what, uint64_t key, forebay_status status, uint
 
 bool step_prepare_arena(forebay_cache *cache, step_arena kind)
 {
-    bool full = kind != CALM;
+    bool full = !step_has_room(kind);
     char text[24];
     int64_t value;
     uint64_t unused;
@@ -157,11 +157,11 @@ static bool check_counter(forebay_cache *cache, uint64_t key, int64_t least, int
 
 bool step_check_values(forebay_cache *cache, const step_operation *operation, bool recycled)
 {
-    bool may_miss = operation->arena != CALM || operation->clears || recycled;
+    bool may_miss = !step_has_room(operation->arena) || operation->clears || recycled;
     unsigned first = 1u << 1;
     unsigned later = recycled ? 1u << RECYCLED_SEQUENCE : 0;
     bool good = true;
-    for (uint64_t key = 1; key <= (operation->arena != CALM ? STEP_FULL_KEYS : STEP_CALM_KEYS); key++)
+    for (uint64_t key = 1; key <= (!step_has_room(operation->arena) ? STEP_FULL_KEYS : STEP_CALM_KEYS); key++)
         good &= check_key(cache, key, first | later, may_miss);
     static const uint64_t special[] = {STEP_KEY, STEP_NEW_KEY, STEP_BIG_KEY};
     for (size_t i = 0; i < 3; i++) {
@@ -229,7 +229,7 @@ bool step_live_on(forebay_cache *cache, const step_operation *operation)
 
 bool step_recycle(forebay_cache *cache, const step_operation *operation)
 {
-    uint64_t keys = operation->arena != CALM ? STEP_FULL_KEYS : STEP_CALM_KEYS;
+    uint64_t keys = !step_has_room(operation->arena) ? STEP_FULL_KEYS : STEP_CALM_KEYS;
     for (uint64_t key = 1; key <= keys; key += 3)
         delete(cache, key);
     for (uint64_t key = 2; key <= keys; key += 3)

@@ -6,6 +6,8 @@
 #include "../stress/self_value.h"
 #include "arena/arena_state.h"
 #include "arena/segments.h"
+#include "cache/cache_state.h"
+#include "cache/dictionaries.h"
 
 static uint8_t value[STEP_BIG_SIZE * 2];
 
@@ -170,6 +172,14 @@ static bool do_get(forebay_arena *arena, forebay_cache *cache)
     call_is_over();
     return check_got(status, STEP_KEY, length);
 }
+/* The same before the steps. */
+static bool do_get_quietly(forebay_cache *cache)
+{
+    size_t length = 0;
+    forebay_kind kind;
+    forebay_status status = forebay_get_into(cache, text, text_length, value, sizeof value, &length, &kind);
+    return check_got(status, STEP_KEY, length);
+}
 static bool do_get_big(forebay_arena *arena, forebay_cache *cache)
 {
     (void)arena;
@@ -316,6 +326,50 @@ static bool do_scan(forebay_arena *arena, forebay_cache *cache)
     return forebay_scan(cache, &cursor, 8, visit, &visited) == FOREBAY_OK && visited <= 64;
 }
 
+/* ---- where the cache packs ---- */
+
+bool step_publish(forebay_arena *arena, forebay_cache *cache, uint64_t key)
+{
+    uint8_t bytes[600];
+    dictionary_facts facts = {.cache = cache->number, .life = cache->life, .codec = FOREBAY_CODEC_ZSTD, .ratio = 2000};
+    self_value_make(bytes, key, 9, sizeof bytes);
+    return fb_dictionary_publish(arena, &facts, bytes, sizeof bytes) != DICTIONARY_NONE;
+}
+
+/* Read and write once, so that the dictionary is digested before the steps. */
+static bool digested_key(forebay_arena *arena, forebay_cache *cache)
+{
+    atomic_store(&arena->caches[0].misfits, 0); /* those of odd keys: packing is tried */
+    return write_once(cache) && do_get_quietly(cache) && take_key(STEP_KEY);
+}
+static bool token_of_packed(forebay_arena *arena, forebay_cache *cache)
+{
+    return digested_key(arena, cache) && token_of_first(arena, cache);
+}
+/* The next hit stores the entry unpacked. */
+static bool warming_is_due(forebay_arena *arena, forebay_cache *cache)
+{
+    bool good = digested_key(arena, cache);
+    for (int i = 0; i < 3; i++)
+        good &= digested_key(arena, cache) && do_get_quietly(cache);
+    atomic_store(&cache->packed_hits, 7);
+    return good && take_key(STEP_KEY);
+}
+/* What is moved is packed with an old dictionary. */
+static bool dictionary_is_old(forebay_arena *arena, forebay_cache *cache)
+{
+    return step_publish(arena, cache, 4) && digested_key(arena, cache);
+}
+/* One that nothing needs is to be retired. */
+static bool retirement_is_due(forebay_arena *arena, forebay_cache *cache)
+{
+    return step_publish(arena, cache, 6) && step_publish(arena, cache, 8);
+}
+static bool do_publish(forebay_arena *arena, forebay_cache *cache)
+{
+    return step_publish(arena, cache, 2);
+}
+
 #define W1 (1u << 1)
 #define W2 (1u << 2)
 const step_operation step_operations[] = {
@@ -353,6 +407,17 @@ const step_operation step_operations[] = {
     {"limited-replace", LIMITED, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY},
     {"limited-incr", LIMITED, false, key_is_counter, do_incr, 0, true, STEP_COUNTER},
     {"limited-set-big", LIMITED, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
+    {"packed-replace", PACKED, false, digested_key, do_replace, W1 | W2, false, STEP_KEY},
+    {"packed-get", PACKED, false, digested_key, do_get, W1, false, STEP_KEY},
+    {"packed-get-warms", PACKED, false, warming_is_due, do_get, W1, false, STEP_KEY},
+    {"packed-view", PACKED, false, digested_key, do_view, W1, false, STEP_KEY},
+    {"packed-touch", PACKED, false, digested_key, do_touch, W1, false, STEP_KEY},
+    {"packed-cas", PACKED, false, token_of_packed, do_cas, W1 | W2, false, STEP_KEY},
+    {"packed-pop", PACKED, false, digested_key, do_pop, W1, true, STEP_KEY},
+    {"packed-evicts", PACKED_FULL, false, digested_key, do_replace, W1 | W2, true, STEP_KEY},
+    {"packed-repacks", PACKED_FULL, false, dictionary_is_old, do_replace, W1 | W2, true, STEP_KEY},
+    {"publish", PACKED, false, NULL, do_publish, 0, false, 0},
+    {"publish-retires", PACKED, false, retirement_is_due, do_publish, 0, false, 0},
     {"clear", CALM, true, NULL, do_clear, 0, true, 0},
     {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0},
     {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0},

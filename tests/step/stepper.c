@@ -4,6 +4,7 @@
  * operations at fewer), a victim process is killed with SIGKILL, or is stopped while
  * another process overwrites the whole arena, and then goes on to its end.
  * Afterwards all invariants and all values are checked. */
+#include "arena/arena_state.h"
 #include "step.h"
 
 #include <errno.h>
@@ -39,8 +40,9 @@ static forebay_cache *open_both(forebay_arena **arena_out, uint64_t size)
     forebay_arena_options options = {.size = size};
     forebay_error error = {0};
     forebay_cache *cache = NULL;
+    forebay_cache_options plain = {.codec = "none"};
     if (forebay_arena_open(path, &options, arena_out, &error) != FOREBAY_OK
-        || forebay_cache_open(*arena_out, "step", NULL, &cache, &error) != FOREBAY_OK) {
+        || forebay_cache_open(*arena_out, "step", size != 0 ? &plain : NULL, &cache, &error) != FOREBAY_OK) {
         printf("cannot open: %s\n", error.message);
         return NULL;
     }
@@ -55,14 +57,17 @@ static void close_both(forebay_arena *arena, forebay_cache *cache)
 
 static void make_template(step_arena kind)
 {
-    static const char *const names[] = {"calm", "full", "limited"};
+    static const char *const names[] = {"calm", "full", "limited", "packed", "full packed"};
     forebay_arena *arena = NULL;
     unlink(path);
     forebay_cache *cache = open_both(&arena, STEP_ARENA_SIZE);
-    if (cache != NULL && kind == LIMITED) {
-        forebay_cache_options options = {.limit = STEP_LIMIT, .update = true};
+    if (cache != NULL && (kind == LIMITED || kind == PACKED || kind == PACKED_FULL)) {
+        forebay_cache_options limited = {.limit = STEP_LIMIT, .update = true}, packed = {.codec = "zstd", .update = true};
         forebay_cache_close(cache);
-        if (forebay_cache_open(arena, "step", &options, &cache, NULL) != FOREBAY_OK)
+        if (forebay_cache_open(arena, "step", kind == LIMITED ? &limited : &packed, &cache, NULL) != FOREBAY_OK)
+            cache = NULL;
+        atomic_store(&arena->caches[0].train_at, UINT64_MAX); /* no thread beside what is stepped */
+        if (cache != NULL && kind != LIMITED && !step_publish(arena, cache, STEP_KEY))
             cache = NULL;
     }
     if (cache == NULL || !step_prepare_arena(cache, kind)) {
