@@ -179,7 +179,7 @@ static forebay_arena *open_arena(const char *path, uint64_t size, forebay_cache 
     const forebay_arena_options options = { .size = size };
     if (forebay_arena_open(path, &options, &arena, &error) != FOREBAY_OK)
         bench_fail("open", error.message);
-    if (forebay_cache_open(arena, "bench", NULL, cache, &error) != FOREBAY_OK)
+    if (forebay_cache_open(arena, "bench", &(forebay_cache_options){ .ttl_ms = FOREBAY_TTL_STORED, .codec = "none" }, cache, &error) != FOREBAY_OK)
         bench_fail("cache", error.message);
     return arena;
 }

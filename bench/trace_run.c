@@ -77,7 +77,7 @@ static void arena_target(target *t, const char *path, uint64_t size)
     const forebay_arena_options options = { .size = size, .create_only = true };
     if (forebay_arena_open(path, &options, &t->arena, &error) != FOREBAY_OK)
         bench_fail("open", error.message);
-    if (forebay_cache_open(t->arena, "trace", NULL, &t->cache, &error) != FOREBAY_OK)
+    if (forebay_cache_open(t->arena, "trace", &(forebay_cache_options){ .codec = "none" }, &t->cache, &error) != FOREBAY_OK)
         bench_fail("cache", error.message);
     t->get = arena_get;
     t->set = arena_set;

@@ -13,7 +13,7 @@ class ForebayRaw(Peer):
         self.path = place.folder / self.name.replace(", ", "-")
         self.size = int(self.room * place.bytes) + (4 << 20)
         self.arena = forebay.open(str(self.path), size=self.size)
-        self.store = self.arena.cache("bench")
+        self.store = self.arena.cache("bench", codec=None)
         self.get, self.set, self.get_many = self.store.get, self.store.set, self.store.get_many
         self.written = None
 
@@ -21,7 +21,7 @@ class ForebayRaw(Peer):
         """Sets go to an arena of their own: what they evict would be misses, which are fast, in the gets."""
         if self.written is None:
             self.written = forebay.open(f"{self.path}-set", size=self.size)
-            self.set = self.written.cache("bench").set
+            self.set = self.written.cache("bench", codec=None).set
             self.fill(items)
 
     def file_bytes(self) -> int:

@@ -45,7 +45,7 @@ typedef struct forebay_cache_options {
      * its usual level, small values only once there is a dictionary.  zstd and lz4
      * use a dictionary trained from the cache's own values, in a thread of the
      * process that sets the value which makes it due.  Values that are hit often
-     * are kept unpacked, within an eighth of the arena while that is full. */
+     * are kept unpacked, within a thirty-second of the arena while that is full. */
     const char *codec;
 } forebay_cache_options;
 

@@ -199,7 +199,7 @@ enum segment_state {
     SEGMENT_INDEX = 8,    /* given to the index, for good */
 };
 
-/* A dictionary's record.  `word` = state (4 bits) | owner row << 16 (12 bits) | low 32
+/* A dictionary's record.  `word` = state (4 bits) | changes so far << 4 (12 bits) | owner row << 16 (12 bits) | low 32
  * bits of the owner's generation << 28, the owner part 0 unless the state is a
  * claimed one.  id = use of the slot (18 bits, from 1) << 6 | slot: never given twice. */
 typedef struct arena_dictionary {

@@ -61,6 +61,7 @@ struct forebay_arena {
     /* what the cache layer keeps in this process, made when first needed, and what
      * ends it before the mapping goes; NULL: nothing yet */
     _Atomic(struct packing_side *) packing;
+    uint32_t warm_part; /* of the segments, those whose room entries kept unpacked may take; 0: the usual part */
     _Atomic(void (*)(struct forebay_arena *)) end_packing;
     struct forebay_arena *next_open; /* registry.c, under its lock */
 };

@@ -44,8 +44,9 @@ static forebay_status copy_value(forebay_arena *arena, const entry_view *view, c
     forebay_kind kind = (forebay_kind)view->kind;
     if (view->header & ENTRY_PACKED) {
         unpacked_value value;
-        if (!fb_packed_read(arena, view, &value))
-            return FOREBAY_MISS;
+        forebay_status status = fb_packed_read(arena, view, &value);
+        if (status != FOREBAY_OK)
+            return status == FOREBAY_NOMEM ? FOREBAY_NOMEM : FOREBAY_MISS;
         void *to = sink->room(sink->context, 0, value.length, kind);
         if (to != NULL)
             memcpy(to, value.data, value.length);

@@ -55,6 +55,12 @@ static inline forebay_status fb_cache_begin(forebay_cache *cache, const void *da
     return FOREBAY_OK;
 }
 
+/* Does this handle pack as the cache does now (and not as before an update)? */
+static inline bool fb_cache_codec_is_current(const forebay_cache *cache)
+{
+    return atomic_load_explicit(&cache->record->codec, memory_order_relaxed) == cache->codec;
+}
+
 arena_counters *fb_cache_counters_find(forebay_cache *cache);
 static inline arena_counters *fb_cache_counters(forebay_cache *cache)
 {

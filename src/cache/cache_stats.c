@@ -39,7 +39,7 @@ forebay_status forebay_cache_get_stats(forebay_cache *cache, forebay_cache_stats
     stats->stored_bytes = sums.counts[COUNTER_STORED_BYTES];
     stats->warmed = sums.counts[COUNTER_WARMED];
     dictionary_facts facts;
-    uint32_t current = fb_dictionary_current(cache->arena, cache->number);
+    uint32_t current = fb_dictionary_current(cache->arena, cache->number, cache->packing.codec);
     if (current != DICTIONARY_NONE && fb_dictionary_look_up(cache->arena, current, &facts)) {
         uint64_t now = fb_now_ms(cache->arena);
         stats->dictionary = current;

@@ -127,7 +127,8 @@ static update_result try_touch(update *u, uint64_t ttl_ms)
         return done(u, status);
     if ((match.view.header & ENTRY_PACKED) && !fb_put_note_packed(u->cache->arena, &put, fb_packed_dictionary(&match.view))) {
         fb_put_abort(u->cache->arena, &put);
-        return done(u, FOREBAY_FULL);
+        bool changed = !fb_slot_same(atomic_load(match.slot), match.word);
+        return changed ? UPDATE_AGAIN : done(u, FOREBAY_FULL);
     }
     fb_copy_in(put.data, match.view.value, match.view.value_length);
     return fb_put_commit_over(u->cache, &put, match.view.value_length, (forebay_kind)match.view.kind, &match)
@@ -153,21 +154,22 @@ uint64_t forebay_token(const forebay_cache *cache, const void *value, size_t val
     return fb_hash(value, value_length, cache->arena->hash_seed ^ ((uint64_t)kind + 1) * UINT64_C(0x9e3779b97f4a7c15));
 }
 
-/* The token of the entry, held; of a packed one that of its value.  False: that
- * cannot be read (any more). */
-static bool token_of_entry(const update *u, const entry_view *view, uint64_t *token)
+/* The token of the entry, held; of a packed one that of its value.  FOREBAY_MISS:
+ * that cannot be read (any more). */
+static forebay_status token_of_entry(const update *u, const entry_view *view, uint64_t *token)
 {
     forebay_kind kind = (forebay_kind)view->kind;
     if (!(view->header & ENTRY_PACKED)) {
         *token = forebay_token(u->cache, view->value, view->value_length, kind);
-        return true;
+        return FOREBAY_OK;
     }
     unpacked_value value;
-    if (!fb_packed_read(u->cache->arena, view, &value))
-        return false;
+    forebay_status status = fb_packed_read(u->cache->arena, view, &value);
+    if (status != FOREBAY_OK)
+        return status == FOREBAY_NOMEM ? FOREBAY_NOMEM : FOREBAY_MISS;
     *token = forebay_token(u->cache, value.data, value.length, kind);
     free(value.data);
-    return true;
+    return FOREBAY_OK;
 }
 
 static update_result try_cas(update *u, uint64_t token, stored_value *stored, const void *value, size_t value_length,
@@ -178,15 +180,15 @@ static update_result try_cas(update *u, uint64_t token, stored_value *stored, co
     if (!find_counting(u, &match, &final))
         return final ? done(u, FOREBAY_MISS) : UPDATE_AGAIN;
     uint64_t there;
-    bool readable = token_of_entry(u, &match.view, &there);
+    forebay_status status = token_of_entry(u, &match.view, &there);
     if (!fb_slot_same(atomic_load(match.slot), match.word)) /* the later segments of a run are not held */
         return UPDATE_AGAIN;
-    if (!readable)
-        return done(u, FOREBAY_MISS);
+    if (status != FOREBAY_OK)
+        return done(u, status);
     if (there != token)
         return done(u, FOREBAY_EXISTS);
     forebay_put put;
-    forebay_status status = fb_put_stored(u->cache, &u->key, stored, value, value_length, extras, u->now, u->lane, &put);
+    status = fb_put_stored(u->cache, &u->key, stored, value, value_length, extras, u->now, u->lane, &put);
     if (status != FOREBAY_OK)
         return done(u, status);
     return fb_put_commit_over(u->cache, &put, stored->length, kind, &match) ? done(u, FOREBAY_OK) : UPDATE_AGAIN;

@@ -12,9 +12,14 @@
 
 static enum dictionary_state state_of(uint64_t word) { return (enum dictionary_state)(word & 0xf); }
 
-static uint64_t word_of(enum dictionary_state state, row_owner owner)
+/* `before`: the word it follows; each change counts up in its bits 4 to 15, so that
+ * no claim looks like an earlier one of the same owner. */
+#define COUNT_SHIFT 4
+#define COUNT_MASK UINT64_C(0xfff0)
+static uint64_t word_of(enum dictionary_state state, row_owner owner, uint64_t before)
 {
-    return (uint64_t)state | owner << 16;
+    uint64_t count = (before + (UINT64_C(1) << COUNT_SHIFT)) & COUNT_MASK;
+    return (uint64_t)state | count | owner << 16;
 }
 
 static uint8_t *bytes_of(const forebay_arena *arena, uint32_t slot)
@@ -34,18 +39,34 @@ static arena_dictionary *record_of(const forebay_arena *arena, uint32_t id)
     return atomic_load_explicit(&record->id, memory_order_acquire) == id ? record : NULL;
 }
 
-static bool is_ready(const arena_dictionary *record)
+/* Is the cache that it was made for still that, and alive? */
+static bool is_of_living(const forebay_arena *arena, const arena_dictionary *record)
 {
-    return state_of(atomic_load(&record->word)) == DICTIONARY_READY; /* seq_cst: note_use */
+    uint32_t cache = atomic_load_explicit(&record->cache, memory_order_relaxed);
+    if (cache >= arena->geometry.cache_count)
+        return false;
+    uint64_t word = atomic_load_explicit(&arena->caches[cache].word, memory_order_acquire);
+    return (word & 1) != 0 && (uint32_t)(word >> 8) == atomic_load_explicit(&record->life, memory_order_relaxed);
 }
 
-uint32_t fb_dictionary_current(const forebay_arena *arena, uint32_t cache_number)
+uint32_t fb_dictionary_current(const forebay_arena *arena, uint32_t cache_number, int codec)
 {
     uint32_t id = atomic_load_explicit(&arena->caches[cache_number].dictionary, memory_order_acquire);
-    if (__builtin_expect(id == DICTIONARY_NONE, 1))
+    uint32_t slot = fb_dictionary_slot(id);
+    if (id == DICTIONARY_NONE || slot >= arena->geometry.dictionary_count)
         return DICTIONARY_NONE;
+    const arena_dictionary *record = &arena->dictionaries[slot];
+    bool ready = state_of(atomic_load_explicit(&record->word, memory_order_acquire)) == DICTIONARY_READY;
+    bool fits = atomic_load_explicit(&record->codec, memory_order_relaxed) == (uint32_t)codec
+                && atomic_load_explicit(&record->cache, memory_order_relaxed) == cache_number && is_of_living(arena, record);
+    return ready && fits && record_of(arena, id) == record ? id : DICTIONARY_NONE;
+}
+
+bool fb_dictionary_is_kept(const forebay_arena *arena, uint32_t id)
+{
     const arena_dictionary *record = record_of(arena, id);
-    return record != NULL && is_ready(record) ? id : DICTIONARY_NONE;
+    enum dictionary_state state = record == NULL ? DICTIONARY_FREE : state_of(atomic_load(&record->word));
+    return state == DICTIONARY_READY || state == DICTIONARY_RETIRING;
 }
 
 bool fb_dictionary_look_up(const forebay_arena *arena, uint32_t id, dictionary_facts *facts)
@@ -207,15 +228,24 @@ void fb_dictionaries_forget(forebay_arena *arena)
 
 bool fb_dictionary_note_use(forebay_arena *arena, uint32_t segment, uint32_t id)
 {
+    uint32_t slot = fb_dictionary_slot(id);
     if (id == DICTIONARY_NONE)
         return true;
+    if (slot >= arena->geometry.dictionary_count)
+        return false;
+    arena_dictionary *record = &arena->dictionaries[slot];
     _Atomic uint64_t *noted = &arena->segments[segment].dictionaries;
-    uint64_t bit = UINT64_C(1) << fb_dictionary_slot(id);
+    uint64_t bit = UINT64_C(1) << slot;
     if ((atomic_load_explicit(noted, memory_order_relaxed) & bit) == 0)
         atomic_fetch_or(noted, bit);
     atomic_thread_fence(memory_order_seq_cst); /* the bit, then the state; pairs with is_needed() */
-    const arena_dictionary *record = record_of(arena, id);
-    return record != NULL && is_ready(record);
+    uint64_t word = atomic_load(&record->word);
+    /* whoever looks whether it may go has not seen our bit, and may be stopped: it is to stay */
+    while (state_of(word) == DICTIONARY_RETIRING)
+        if (atomic_compare_exchange_weak(&record->word, &word, word_of(DICTIONARY_READY, 0, word)))
+            word = DICTIONARY_READY;
+    /* the id after the state: were it the state of a later use of the slot, the id would be that one's */
+    return state_of(word) == DICTIONARY_READY && record_of(arena, id) == record;
 }
 
 /* May an entry need what is in this slot, which is RETIRING? */
@@ -238,38 +268,45 @@ static uint64_t settle(forebay_arena *arena, arena_dictionary *record)
     enum dictionary_state state = state_of(word);
     if ((state != DICTIONARY_WRITING && state != DICTIONARY_RETIRING) || !fb_row_is_dead(arena, word >> 16))
         return word;
-    uint64_t settled = word_of(state == DICTIONARY_WRITING ? DICTIONARY_FREE : DICTIONARY_READY, 0);
+    uint64_t settled = word_of(state == DICTIONARY_WRITING ? DICTIONARY_FREE : DICTIONARY_READY, 0, word);
     return atomic_compare_exchange_strong(&record->word, &word, settled) ? settled : word;
 }
 
 static bool is_current(const forebay_arena *arena, const arena_dictionary *record)
 {
     uint32_t cache = atomic_load(&record->cache);
-    return cache < arena->geometry.cache_count
-           && atomic_load(&arena->caches[cache].dictionary) == atomic_load(&record->id);
+    return is_of_living(arena, record) && atomic_load(&arena->caches[cache].dictionary) == atomic_load(&record->id);
 }
 
-void fb_dictionaries_reclaim(forebay_arena *arena)
+/* Retire what is in this slot unless it is needed: true if it is free. */
+static bool reclaim(forebay_arena *arena, uint32_t slot)
 {
-    for (uint32_t slot = 0; slot < arena->geometry.dictionary_count; slot++) {
-        arena_dictionary *record = &arena->dictionaries[slot];
-        uint64_t word = settle(arena, record);
-        if (state_of(word) != DICTIONARY_READY || is_current(arena, record))
-            continue;
-        uint64_t retiring = word_of(DICTIONARY_RETIRING, fb_row_owner(arena));
-        if (!atomic_compare_exchange_strong(&record->word, &word, retiring))
-            continue;
-        uint64_t after = word_of(is_needed(arena, slot) ? DICTIONARY_READY : DICTIONARY_FREE, 0);
-        atomic_compare_exchange_strong(&record->word, &retiring, after);
-    }
+    arena_dictionary *record = &arena->dictionaries[slot];
+    uint64_t word = settle(arena, record);
+    if (state_of(word) != DICTIONARY_READY || is_current(arena, record))
+        return state_of(word) == DICTIONARY_FREE;
+    uint64_t retiring = word_of(DICTIONARY_RETIRING, fb_row_owner(arena), word);
+    if (!atomic_compare_exchange_strong(&record->word, &word, retiring))
+        return false;
+    bool stays = is_needed(arena, slot) || is_current(arena, record); /* made current meanwhile */
+    uint64_t after = word_of(stays ? DICTIONARY_READY : DICTIONARY_FREE, 0, retiring);
+    return atomic_compare_exchange_strong(&record->word, &retiring, after) && !stays;
+}
+
+uint32_t fb_dictionaries_reclaim(forebay_arena *arena)
+{
+    uint32_t free_count = 0;
+    for (uint32_t slot = 0; slot < arena->geometry.dictionary_count; slot++)
+        free_count += reclaim(arena, slot);
+    return free_count;
 }
 
 static arena_dictionary *claim_free(forebay_arena *arena, uint64_t *claim)
 {
-    *claim = word_of(DICTIONARY_WRITING, fb_row_owner(arena));
     for (uint32_t slot = 0; slot < arena->geometry.dictionary_count; slot++) {
         arena_dictionary *record = &arena->dictionaries[slot];
         uint64_t word = settle(arena, record);
+        *claim = word_of(DICTIONARY_WRITING, fb_row_owner(arena), word);
         if (state_of(word) == DICTIONARY_FREE && atomic_load(&record->uses) < USES_MAX
             && atomic_compare_exchange_strong(&record->word, &word, *claim))
             return record;
@@ -280,7 +317,7 @@ static arena_dictionary *claim_free(forebay_arena *arena, uint64_t *claim)
 uint32_t fb_dictionary_publish(forebay_arena *arena, const dictionary_facts *facts, const void *bytes, size_t length)
 {
     uint64_t claim;
-    fb_dictionaries_reclaim(arena);
+    (void)fb_dictionaries_reclaim(arena);
     arena_dictionary *record = length == 0 || length > arena->geometry.dictionary_size ? NULL : claim_free(arena, &claim);
     if (record == NULL)
         return DICTIONARY_NONE;
@@ -297,7 +334,7 @@ uint32_t fb_dictionary_publish(forebay_arena *arena, const dictionary_facts *fac
     atomic_store(&record->ratio, facts->ratio);
     atomic_store(&record->checksum, fb_hash(bytes, length, id));
     atomic_store(&record->id, id);
-    if (!atomic_compare_exchange_strong(&record->word, &claim, word_of(DICTIONARY_READY, 0)))
+    if (!atomic_compare_exchange_strong(&record->word, &claim, word_of(DICTIONARY_READY, 0, claim)))
         return DICTIONARY_NONE; /* taken for dead: its slot is another's */
     atomic_store(&arena->caches[facts->cache].dictionary, id);
     return id;
@@ -343,7 +380,7 @@ void fb_dictionaries_recover(forebay_arena *arena)
         bool whole = (state == DICTIONARY_READY || state == DICTIONARY_RETIRING) && is_whole(arena, slot);
         if (!whole)
             atomic_store(&record->id, DICTIONARY_NONE);
-        atomic_store(&record->word, word_of(whole ? DICTIONARY_READY : DICTIONARY_FREE, 0));
+        atomic_store(&record->word, word_of(whole ? DICTIONARY_READY : DICTIONARY_FREE, 0, atomic_load(&record->word)));
     }
 }
 

@@ -14,9 +14,9 @@
 #define DICTIONARY_NONE 0u
 static inline uint32_t fb_dictionary_slot(uint32_t id) { return id % DICTIONARY_SLOTS; }
 
-/* The dictionary that new entries of the cache are packed with; DICTIONARY_NONE:
- * it has none (any more). */
-uint32_t fb_dictionary_current(const forebay_arena *arena, uint32_t cache_number);
+/* The dictionary that new entries of the cache are packed with by this codec;
+ * DICTIONARY_NONE: it has none (any more). */
+uint32_t fb_dictionary_current(const forebay_arena *arena, uint32_t cache_number, int codec);
 
 /* The digested dictionary, this process's, until fb_dictionary_release(); any
  * thread.  NULL: it is gone, damaged, or there is no memory. */
@@ -24,9 +24,12 @@ forebay_codec_dictionary *fb_dictionary_acquire(forebay_arena *arena, uint32_t i
 void fb_dictionary_release(forebay_arena *arena, uint32_t id);
 
 /* By the owner of the segment, before an entry that needs the dictionary is
- * appended to it.  False: the dictionary may be going, the entry must not be
- * written.  True for DICTIONARY_NONE. */
+ * appended to it.  False: the dictionary is gone, the entry must not be written.
+ * True for DICTIONARY_NONE. */
 bool fb_dictionary_note_use(forebay_arena *arena, uint32_t segment, uint32_t id);
+
+/* Is it there, for entries that need it? */
+bool fb_dictionary_is_kept(const forebay_arena *arena, uint32_t id);
 
 /* What is known of a dictionary beside its bytes. */
 typedef struct dictionary_facts {
@@ -43,8 +46,8 @@ bool fb_dictionary_look_up(const forebay_arena *arena, uint32_t id, dictionary_f
  * process killed at it leaves a slot that is free again. */
 uint32_t fb_dictionary_publish(forebay_arena *arena, const dictionary_facts *facts, const void *bytes, size_t length);
 
-/* Free the slots of dictionaries that nothing needs any more. */
-void fb_dictionaries_reclaim(forebay_arena *arena);
+/* Free the slots of dictionaries that nothing needs any more; how many are free. */
+uint32_t fb_dictionaries_reclaim(forebay_arena *arena);
 
 /* What is wrong with the records; NULL: nothing. */
 const char *fb_dictionaries_inspect(const forebay_arena *arena);

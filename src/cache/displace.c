@@ -171,7 +171,17 @@ static bool displace_one(const room_search *s, const index_look *look)
             fb_head_release(arena, target);
         if (moved)
             return true;
+        fb_segment_note_dead(arena, target, d.view.units); /* the copy, if it was made */
     }
+    return false;
+}
+
+static bool has_empty_slot(const forebay_arena *arena, const index_look *look)
+{
+    for (uint32_t n = 0; n < look->count * BUCKET_SLOTS; n++)
+        if (atomic_load_explicit(&arena->buckets[look->bucket[n / BUCKET_SLOTS]].slots[n % BUCKET_SLOTS],
+                                 memory_order_relaxed) == 0)
+            return true;
     return false;
 }
 
@@ -185,7 +195,7 @@ bool fb_displace(forebay_arena *arena, uint32_t lane, const index_look *look, ui
     for (uint32_t n = 0; n < look->count * BUCKET_SLOTS; n++) {
         displaced d;
         if (look_at(&s, look->bucket[n / BUCKET_SLOTS], n % BUCKET_SLOTS, look->word, &d) && displace_one(&s, &d.look)
-            && displace_one(&s, look))
+            && (has_empty_slot(arena, look) || displace_one(&s, look)))
             return true;
     }
     return false;

@@ -16,6 +16,8 @@
 /* Segments one call may go through before it gives up: survivors shrink with
  * every pass (frequencies fall), so that a round of all suffices. */
 #define ROUNDS 3u
+/* To pack a unit is as much work as to copy so many. */
+#define PACKING_COST 4u
 /* Times that others change a segment that is wanted. */
 #define TAKE_TRIES 16
 
@@ -29,6 +31,7 @@ typedef struct eviction {
     uint32_t target;       /* claimed head, or SEGMENT_NONE */
     segment_use target_use;
     uint32_t seen, dropped; /* live entries */
+    uint64_t packed;        /* units packed anew since last counted */
     uint64_t now;
 } eviction;
 
@@ -160,6 +163,7 @@ static bool keep_entry(eviction *e, survivor *s, const policy_decision *decision
     *room = target_acquire(e, use_of_survivor(e, s, decision), as.units)
             && fb_dictionary_note_use(e->arena, e->target, as.dictionary);
     bool done = *room && copy_forward(e, s, decision, &as);
+    e->packed += as.cost;
     fb_repack_clear(&as);
     return done;
 }
@@ -213,7 +217,8 @@ static bool evict_entries(eviction *e, uint64_t budget)
         if (!evict_entry(e, &s))
             return false;
         cursor += (uint32_t)s.view.units;
-        done += s.view.units + 8;
+        done += s.view.units + 8 + e->packed * PACKING_COST;
+        e->packed = 0;
         atomic_store_explicit(&record->cursor, cursor, memory_order_release);
     }
     return cursor >= tail || done < budget;

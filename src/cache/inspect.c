@@ -139,8 +139,7 @@ const char *fb_inspect_slot(const forebay_arena *arena, uint64_t bucket, uint32_
     if (dictionary != DICTIONARY_NONE
         && (atomic_load(&arena->segments[segment].dictionaries) >> fb_dictionary_slot(dictionary) & 1) == 0)
         return "an entry needs a dictionary that its segment does not name";
-    dictionary_facts facts;
-    if (dictionary != DICTIONARY_NONE && !fb_dictionary_look_up(arena, dictionary, &facts))
+    if (dictionary != DICTIONARY_NONE && !fb_dictionary_is_kept(arena, dictionary))
         return "an entry needs a dictionary that is gone";
     if (has_double(arena, &key, slot))
         return "a key has two slots";

@@ -149,33 +149,42 @@ bool fb_packed_open(forebay_arena *arena, const packed_prefix *prefix, const uin
     return whole;
 }
 
-bool fb_packed_read(forebay_arena *arena, const entry_view *view, unpacked_value *value)
+forebay_status fb_packed_read(forebay_arena *arena, const entry_view *view, unpacked_value *value)
 {
     packed_prefix prefix;
     uint8_t *copy = malloc(view->value_length + 1);
+    forebay_status status = FOREBAY_CORRUPT;
     *value = (unpacked_value){0};
     if (copy == NULL)
-        return false;
+        return FOREBAY_NOMEM;
     fb_copy_out(copy, view->value, view->value_length);
     if (fb_packed_prefix(copy, view->value_length, &prefix) && prefix.raw_length <= arena->max_entry) {
         value->length = prefix.raw_length;
         value->data = malloc(value->length + 1);
-        if (value->data != NULL && !fb_packed_open(arena, &prefix, copy, view->value_length, value->data)) {
+        status = value->data == NULL                                                              ? FOREBAY_NOMEM
+                 : fb_packed_open(arena, &prefix, copy, view->value_length, value->data) ? FOREBAY_OK
+                                                                                          : FOREBAY_CORRUPT;
+        if (status != FOREBAY_OK) {
             free(value->data);
             value->data = NULL;
         }
     }
     free(copy);
-    return value->data != NULL;
+    return status;
+}
+
+bool fb_packed_prefix_of(const entry_view *view, packed_prefix *prefix)
+{
+    uint8_t first[PACKED_PREFIX_MAX];
+    uint64_t length = view->value_length < sizeof first ? view->value_length : sizeof first;
+    if (!(view->header & ENTRY_PACKED))
+        return false;
+    fb_copy_out(first, view->value, length);
+    return fb_packed_prefix(first, length, prefix);
 }
 
 uint32_t fb_packed_dictionary(const entry_view *view)
 {
-    uint8_t first[PACKED_PREFIX_MAX];
     packed_prefix prefix;
-    uint64_t length = view->value_length < sizeof first ? view->value_length : sizeof first;
-    if (!(view->header & ENTRY_PACKED))
-        return DICTIONARY_NONE;
-    fb_copy_out(first, view->value, length);
-    return fb_packed_prefix(first, length, &prefix) ? prefix.dictionary : DICTIONARY_NONE;
+    return fb_packed_prefix_of(view, &prefix) ? prefix.dictionary : DICTIONARY_NONE;
 }

@@ -91,13 +91,16 @@ static inline void fb_stored_clear(stored_value *stored)
 bool fb_packed_open(forebay_arena *arena, const packed_prefix *prefix, const uint8_t *packed, uint64_t length, void *to);
 
 /* The value of a packed entry that is held or owned (of one that spans segments:
- * if its slot is the same afterwards), for free().  False as fb_packed_open(). */
+ * if its slot is the same afterwards), for free().  FOREBAY_CORRUPT: it cannot be
+ * read, as fb_packed_open(); FOREBAY_NOMEM. */
 typedef struct unpacked_value {
     void *data;
     size_t length;
 } unpacked_value;
-bool fb_packed_read(forebay_arena *arena, const entry_view *view, unpacked_value *value);
+forebay_status fb_packed_read(forebay_arena *arena, const entry_view *view, unpacked_value *value);
 
+/* The first bytes of a packed entry's value, whose segment is held or owned. */
+bool fb_packed_prefix_of(const entry_view *view, packed_prefix *prefix);
 /* The id of the dictionary that the entry needs, whose segment is held or owned. */
 uint32_t fb_packed_dictionary(const entry_view *view);
 

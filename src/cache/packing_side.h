@@ -17,7 +17,7 @@ typedef struct digest_slot {
 typedef struct packing_side {
     digest_slot digests[DICTIONARY_SLOTS];
     struct training *training; /* of a background thread, under way or done; trainer.c */
-    _Atomic int starting;      /* process id of who looks at or changes `training`; 0: nobody */
+    _Atomic uint64_t starting; /* row owner + 1 of who looks at or changes `training`; 0: nobody */
 } packing_side;
 
 /* Made at the first call; NULL: out of memory. */

@@ -115,11 +115,12 @@ stored_value fb_cache_pack(forebay_cache *cache, uint64_t hash, const void *valu
     const packing *how = &cache->packing;
     if (!fb_cache_packs(cache, length, kind) || fb_packing_skips(cache->record, hash))
         return raw;
-    uint32_t dictionary = how->has_dictionaries ? fb_dictionary_current(cache->arena, cache->number) : DICTIONARY_NONE;
+    uint32_t dictionary = how->has_dictionaries ? fb_dictionary_current(cache->arena, cache->number, how->codec) : DICTIONARY_NONE;
     if (!fb_packing_tries(how, dictionary, length))
         return raw;
     stored_value stored = fb_stored_make(cache->arena, how, dictionary, value, length, buffer);
-    fb_packing_note(cache->record, stored.packed);
+    if (fb_cache_codec_is_current(cache)) /* else it says nothing about those who pack as is asked for now */
+        fb_packing_note(cache->record, stored.packed);
     return stored;
 }
 

@@ -6,6 +6,10 @@
 #include "base/copy.h"
 #include "cache/warm.h"
 
+/* Larger values stay as they are: whose set it is that moves them has not asked for
+ * that much work. */
+#define REPACK_MAX ((uint64_t)64 << 10)
+
 static entry_shape shape_of(const forebay_arena *arena, const entry_view *view, const stored_value *value)
 {
     return (entry_shape){
@@ -35,9 +39,14 @@ static void plan_packed(forebay_arena *arena, const entry_view *view, const pack
                         repacked *out)
 {
     unpacked_value raw;
-    out->dictionary = fb_packed_dictionary(view);
-    if (dictionary == DICTIONARY_NONE || out->dictionary == dictionary || !fb_packed_read(arena, view, &raw))
+    packed_prefix prefix;
+    if (!fb_packed_prefix_of(view, &prefix))
         return;
+    out->dictionary = prefix.dictionary;
+    if (dictionary == DICTIONARY_NONE || out->dictionary == dictionary || prefix.raw_length > REPACK_MAX
+        || fb_packed_read(arena, view, &raw) != FOREBAY_OK)
+        return;
+    out->cost = raw.length / ARENA_ALIGN;
     out->raw = raw.data;
     pack_value(arena, view, how, dictionary, raw.data, raw.length, buffer, out);
 }
@@ -49,15 +58,16 @@ void fb_repack_plan(forebay_arena *arena, const entry_view *view, uint32_t frequ
     const arena_cache *record = &arena->caches[number];
     *out = (repacked){.units = view->units};
     packing how = fb_packing_of(atomic_load_explicit(&record->codec, memory_order_relaxed));
-    uint32_t dictionary = how.has_dictionaries ? fb_dictionary_current(arena, number) : DICTIONARY_NONE;
+    uint32_t dictionary = how.has_dictionaries ? fb_dictionary_current(arena, number, how.codec) : DICTIONARY_NONE;
     if (view->header & ENTRY_PACKED) {
         plan_packed(arena, view, &how, dictionary, buffer, out);
         return;
     }
-    if (how.codec == FOREBAY_CODEC_NONE || view->kind > FOREBAY_KIND_MSGPACK
+    if (how.codec == FOREBAY_CODEC_NONE || view->value_length > REPACK_MAX || view->kind > FOREBAY_KIND_MSGPACK
         || !fb_packing_tries(&how, dictionary, view->value_length) || fb_packing_skips(record, hash))
         return;
-    out->warm = frequency >= fb_policy_frequency_max(arena) && fb_warm_has_room(arena, 0);
+    out->warm = frequency >= fb_policy_frequency_max(arena) && fb_warm_has_room(arena, number, 0);
+    out->cost = out->warm ? 0 : view->units;
     if (!out->warm)
         pack_value(arena, view, &how, dictionary, view->value, view->value_length, buffer, out);
 }

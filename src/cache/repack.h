@@ -10,6 +10,7 @@ typedef struct repacked {
     bool changed;        /* else the entry is copied as it is */
     bool warm;           /* it could be packed, and is kept as it is for being hot */
     uint64_t units;      /* of the entry to be written */
+    uint64_t cost;       /* units that were packed */
     uint32_t dictionary; /* that it needs */
     stored_value value;  /* if changed */
     void *raw;           /* or NULL */

@@ -42,7 +42,7 @@ static void add(sampling *s, const entry_view *view)
     unpacked_value raw = {0};
     size_t length = view->value_length;
     if (view->header & ENTRY_PACKED) {
-        if (!fb_packed_read(s->arena, view, &raw))
+        if (fb_packed_read(s->arena, view, &raw) != FOREBAY_OK)
             return;
         length = raw.length;
     }
@@ -88,15 +88,21 @@ static void walk(sampling *s, uint32_t segment)
     }
 }
 
-bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *train, value_samples *tried)
+static bool is_cancelled(const _Atomic bool *cancelled)
+{
+    return cancelled != NULL && atomic_load_explicit(cancelled, memory_order_relaxed);
+}
+
+bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, const _Atomic bool *cancelled, value_samples *train,
+                     value_samples *tried)
 {
     uint32_t count = arena->geometry.segment_count;
     *train = *tried = (value_samples){0};
     sampling s = {.arena = arena, .cache_tag = cache_tag, .wanted = wanted, .train = train, .tried = tried, .lane = fb_lane_enter(arena)};
     /* a little of every segment first, then more of those that have more */
-    for (s.per_segment = wanted / count + 1024; taken(&s) < wanted && !s.no_memory; s.per_segment *= 16) {
+    for (s.per_segment = wanted / count + 1024; taken(&s) < wanted && !s.no_memory && !is_cancelled(cancelled); s.per_segment *= 16) {
         train->total = train->count = tried->total = tried->count = 0;
-        for (uint32_t i = 0; i < count && taken(&s) < wanted && !s.no_memory; i++)
+        for (uint32_t i = 0; i < count && taken(&s) < wanted && !s.no_memory && !is_cancelled(cancelled); i++)
             walk(&s, (uint32_t)(((uint64_t)i * 2654435761u + 1) % count)); /* not in order of age */
         if (s.per_segment >= wanted)
             break;

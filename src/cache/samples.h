@@ -17,8 +17,9 @@ typedef struct value_samples {
 
 /* Up to about `wanted` bytes of what the cache of this tag holds, from segments all
  * over the arena, unpacked: to `train` and, some of them, to `tried`.  False: no
- * memory.  End both with fb_samples_clear(). */
-bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, value_samples *train, value_samples *tried);
+ * memory.  Ends early once `*cancelled` (NULL: never).  End both with fb_samples_clear(). */
+bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, const _Atomic bool *cancelled, value_samples *train,
+                     value_samples *tried);
 void fb_samples_clear(value_samples *samples);
 
 #endif

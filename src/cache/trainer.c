@@ -37,7 +37,9 @@ typedef struct job {
     uint32_t cache, life, cache_tag;
     uint64_t claim; /* what the record's `trainer` is while we are at it */
     uint64_t packable; /* what it was when the samples were taken */
+    uint32_t codec; /* the option */
     packing how;
+    const _Atomic bool *cancelled; /* or NULL */
     value_samples samples, tried;
     uint8_t *bytes;
     size_t length;
@@ -50,7 +52,8 @@ typedef struct training {
     job job;
     _Atomic int phase;
     _Atomic int users; /* the thread, and the process's packing_side */
-    int process;
+    _Atomic bool cancelled;
+    row_owner process;
 } training;
 
 static arena_cache *record_of(const job *j) { return &j->arena->caches[j->cache]; }
@@ -61,11 +64,11 @@ static bool begin_job(forebay_cache *cache, job *j)
 {
     forebay_arena *arena = cache->arena;
     uint64_t word = atomic_load_explicit(&cache->record->word, memory_order_acquire);
-    *j = (job){.arena = arena, .cache = cache->number, .life = cache->life, .how = cache->packing,
+    *j = (job){.arena = arena, .cache = cache->number, .life = cache->life, .codec = cache->codec, .how = cache->packing,
                .cache_tag = (fb_cache_generation(word) % 512) * CACHE_COUNT_MAX + cache->number,
                .claim = fb_row_owner(arena) << 16 | 1};
     uint64_t before = atomic_load(&cache->record->trainer);
-    if (before != 0 && !fb_row_is_dead(arena, before >> 16))
+    if (!fb_cache_codec_is_current(cache) || (before != 0 && !fb_row_is_dead(arena, before >> 16)))
         return false;
     return atomic_compare_exchange_strong(&cache->record->trainer, &before, j->claim);
 }
@@ -83,6 +86,11 @@ static void free_job(job *j)
     free(j->bytes);
 }
 
+static bool is_cancelled(const job *j)
+{
+    return j->cancelled != NULL && atomic_load_explicit(j->cancelled, memory_order_relaxed);
+}
+
 /* What the samples that are tried take, packed with `dictionary`; those that do not
  * get smaller count as they are. */
 static uint64_t packed_size(const job *j, forebay_codec_dictionary *dictionary, uint64_t *raw)
@@ -94,7 +102,7 @@ static uint64_t packed_size(const job *j, forebay_codec_dictionary *dictionary, 
     uint8_t *to = malloc(largest + 1);
     uint64_t packed = 0;
     *raw = 0;
-    for (size_t i = 0; to != NULL && i < s->count && i < TRIED_MAX; at += s->lengths[i++]) {
+    for (size_t i = 0; to != NULL && i < s->count && i < TRIED_MAX && !is_cancelled(j); at += s->lengths[i++]) {
         size_t length = s->lengths[i];
         size_t size = fb_codec_pack(j->how.codec, j->how.level, dictionary, to, length, s->bytes + at, length);
         *raw += length;
@@ -136,7 +144,7 @@ static bool is_better(job *j, uint64_t before)
 /* What the samples take as things are: with the current dictionary, else alone. */
 static uint64_t size_as_it_is(const job *j, bool *drifted)
 {
-    uint32_t current = fb_dictionary_current(j->arena, j->cache);
+    uint32_t current = fb_dictionary_current(j->arena, j->cache, j->how.codec);
     dictionary_facts facts;
     forebay_codec_dictionary *dictionary = fb_dictionary_acquire(j->arena, current);
     uint64_t raw, packed = packed_size(j, dictionary, &raw);
@@ -147,11 +155,20 @@ static uint64_t size_as_it_is(const job *j, bool *drifted)
     return packed;
 }
 
+/* Is the cache still what it was, and to be packed so? */
+static bool is_wanted_still(const job *j)
+{
+    uint64_t word = atomic_load(&record_of(j)->word);
+    return (word & 1) != 0 && fb_cache_life(word) == j->life && atomic_load(&record_of(j)->codec) == j->codec;
+}
+
 static size_t sizes(const job *j, uint64_t n) { return (size_t)(n * j->arena->geometry.dictionary_size); }
 
 /* When to look again: soon while more values would make a better one. */
 static void set_next(const job *j)
 {
+    if (!is_wanted_still(j))
+        return;
     uint64_t next = j->packable * GROWTH;
     if (j->packable >= sizes(j, ENOUGH_SIZES))
         next = j->packable + sizes(j, LOOK_SIZES);
@@ -161,7 +178,8 @@ static void set_next(const job *j)
 static bool take_samples(job *j)
 {
     j->packable = atomic_load(&record_of(j)->packable);
-    return fb_samples_take(j->arena, j->cache_tag, sizes(j, ENOUGH_SIZES), &j->samples, &j->tried)
+    return fb_dictionaries_reclaim(j->arena) != 0 /* else there is no room for one */
+           && fb_samples_take(j->arena, j->cache_tag, sizes(j, ENOUGH_SIZES), j->cancelled, &j->samples, &j->tried)
            && j->samples.count >= SAMPLES_MIN;
 }
 
@@ -169,9 +187,7 @@ static bool publish(job *j)
 {
     dictionary_facts facts = {.cache = j->cache, .life = j->life, .codec = j->how.codec, .ratio = j->ratio,
                               .trained = fb_now_ms(j->arena)};
-    uint64_t word = atomic_load(&record_of(j)->word);
-    return (word & 1) != 0 && fb_cache_life(word) == j->life
-           && fb_dictionary_publish(j->arena, &facts, j->bytes, j->length) != DICTIONARY_NONE;
+    return is_wanted_still(j) && fb_dictionary_publish(j->arena, &facts, j->bytes, j->length) != DICTIONARY_NONE;
 }
 
 forebay_status forebay_cache_train(forebay_cache *cache)
@@ -201,10 +217,12 @@ forebay_status forebay_cache_train(forebay_cache *cache)
 
 /* ---- in the background ---- */
 
-/* Stay out of the way of those who wait for a processor. */
+/* Let those who wait for a processor go first; a tenth of their share is enough to
+ * be done in a second (at 19 it takes ten where all are busy). */
+#define NICENESS 10
 static void be_nice(void)
 {
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICENESS);
     (void)pthread_setname_np(pthread_self(), "forebay-train");
 }
 
@@ -264,10 +282,13 @@ static void *run(void *context)
 
 static bool start_thread(training *t)
 {
+    static const int own[] = {SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS}; /* a fault that is blocked kills */
     sigset_t all, before;
     pthread_t thread;
     pthread_attr_t detached;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        sigdelset(&all, own[i]);
     if (pthread_attr_init(&detached) != 0)
         return false;
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
@@ -280,27 +301,30 @@ static bool start_thread(training *t)
 
 /* No training of this process is under way.  What a parent was at is not here:
  * a copy, without its thread. */
-static bool is_idle(packing_side *side)
+static bool is_idle(packing_side *side, row_owner self)
 {
     training *t = side->training;
-    if (t != NULL && t->process != getpid())
-        free(t);
-    else if (t != NULL && atomic_load(&t->phase) != DONE)
+    bool is_ours = t != NULL && t->process == self;
+    if (is_ours && atomic_load(&t->phase) != DONE)
         return false;
-    else if (t != NULL)
+    side->training = NULL; /* first: a child forked now must not see what is gone */
+    if (is_ours)
         drop_training(t);
-    side->training = NULL;
+    else
+        free(t);
     return true;
 }
 
 static void start_training(forebay_cache *cache, packing_side *side)
 {
-    training *t = is_idle(side) ? calloc(1, sizeof *t) : NULL;
+    row_owner self = fb_row_owner(cache->arena);
+    training *t = is_idle(side, self) ? calloc(1, sizeof *t) : NULL;
     if (t == NULL)
         return;
-    t->process = getpid();
+    t->process = self;
     atomic_init(&t->users, 2);
     if (begin_job(cache, &t->job)) {
+        t->job.cancelled = &t->cancelled;
         side->training = t;
         if (start_thread(t))
             return;
@@ -313,7 +337,7 @@ static void start_training(forebay_cache *cache, packing_side *side)
 static void train_in_background(forebay_cache *cache)
 {
     packing_side *side = fb_packing_side(cache->arena);
-    int self = getpid(), before = side == NULL ? self : atomic_load(&side->starting);
+    uint64_t self = fb_row_owner(cache->arena) + 1, before = side == NULL ? self : atomic_load(&side->starting);
     if (before == self || !atomic_compare_exchange_strong(&side->starting, &before, self)) /* (a parent's thread's: taken over) */
         return;
     start_training(cache, side);
@@ -357,7 +381,10 @@ void fb_training_end(forebay_arena *arena)
 {
     packing_side *side = atomic_load(&arena->packing);
     training *t = side == NULL ? NULL : side->training;
-    while (t != NULL && !is_idle(side)) {
+    /* in a child that has no row yet, what there is is the parent's */
+    row_owner self = atomic_load(arena->attached) != 0 ? fb_row_owner(arena) : UINT64_MAX;
+    while (t != NULL && !is_idle(side, self)) {
+        atomic_store(&t->cancelled, true);
         if (enter_phase(t, ALONE, ABANDONED)) {
             end_job(&t->job); /* the thread does not look at it any more */
             side->training = NULL;

@@ -3,6 +3,7 @@
 
 #include "base/copy.h"
 #include "cache/put.h"
+#include "cache/quota.h"
 
 /* Hits on packed entries of a handle for one that stores what it hit unpacked:
  * the hottest are met soonest. */
@@ -11,16 +12,24 @@
 #define WARM_FREQUENCY 2u
 /* Of the segments, those whose room unpacked entries may take (docs/measurements.md);
  * while more than a part of all is free, they may take that, too. */
-#define WARM_PART 8u
+#define WARM_PART 32u
 #define FREE_PART 8u
+/* Of a cache's limit, the part that must be left. */
+#define LIMIT_PART 4u
 
-bool fb_warm_has_room(const forebay_arena *arena, uint64_t units)
+bool fb_warm_has_room(const forebay_arena *arena, uint32_t cache_number, uint64_t units)
 {
-    uint32_t segments = arena->geometry.segment_count;
+    uint32_t segments = arena->geometry.segment_count, group = fb_cache_group(arena, cache_number);
+    uint32_t most = fb_group_limit(arena, group);
+    /* a cache with a limit would pay for it with its own entries */
+    if (most != SEGMENTS_UNLIMITED
+        && atomic_load_explicit(&arena->caches[cache_number].segments, memory_order_relaxed) > most - most / LIMIT_PART)
+        return false;
     if (atomic_load_explicit(&arena->super->segments_free, memory_order_relaxed) > segments / FREE_PART)
         return true;
     uint64_t warm = atomic_load_explicit(&arena->super->warm, memory_order_relaxed);
-    return warm + units <= (uint64_t)segments * fb_segment_units(arena) / WARM_PART;
+    uint32_t part = arena->warm_part != 0 ? arena->warm_part : WARM_PART;
+    return warm + units <= (uint64_t)segments * fb_segment_units(arena) / part;
 }
 
 void fb_warm_note(forebay_arena *arena, uint32_t segment, uint64_t units)
@@ -66,7 +75,7 @@ void fb_warm_after_hit(forebay_cache *cache, const index_key *key, const read_ma
     uint32_t hits = atomic_fetch_add_explicit(&cache->packed_hits, 1, memory_order_relaxed);
     uint64_t units = match->view.units + (length - match->view.value_length) / ARENA_ALIGN + 1;
     if (hits % WARM_EVERY != WARM_EVERY - 1 || length <= match->view.value_length || !is_hot(arena, match->word)
-        || units > fb_segment_units(arena) / 8 || !fb_warm_has_room(arena, units))
+        || units > fb_segment_units(arena) / 8 || !fb_warm_has_room(arena, cache->number, units))
         return;
     uint32_t lane = fb_lane_enter(arena);
     store_unpacked(cache, key, match, value, length, lane, now);

@@ -12,8 +12,8 @@
 void fb_warm_after_hit(forebay_cache *cache, const index_key *key, const read_match *match, const void *value, size_t length,
                        uint64_t now);
 
-/* May one more entry of `units` be kept unpacked? */
-bool fb_warm_has_room(const forebay_arena *arena, uint64_t units);
+/* May one more entry of `units` of this cache be kept unpacked? */
+bool fb_warm_has_room(const forebay_arena *arena, uint32_t cache_number, uint64_t units);
 /* By the owner of the segment: an entry of `units` there is kept unpacked. */
 void fb_warm_note(forebay_arena *arena, uint32_t segment, uint64_t units);
 
