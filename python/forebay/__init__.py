@@ -39,6 +39,9 @@ from forebay._core import (
     NoSpaceError,
     NotFoundError,
     OverflowError,
+    Record,
+    RecordList,
+    RecordTuple,
     SizeWarning,
     TimeoutError,
     TooBigError,
@@ -47,16 +50,20 @@ from forebay._core import (
     View,
     ViewError,
     __version__,
+    plain,
 )
 from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
+from forebay._records import RecordItems, RecordValues
 from forebay._types import ArenaInfo, CacheStats, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
 
-for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, deferred, open, open_fd):
+for _public in (
+    CacheInfo, DeferredArena, MemoizedFunction, Namespace, RecordItems, RecordValues, deferred, open, open_fd,
+):
     _public.__module__ = "forebay"
 del _public
 
@@ -82,6 +89,9 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "OverflowError",
+    "Record",
+    "RecordList",
+    "RecordTuple",
     "RowInfo",
     "SizeWarning",
     "TimeoutError",
@@ -94,4 +104,5 @@ __all__ = [
     "deferred",
     "open",
     "open_fd",
+    "plain",
 ]

@@ -53,14 +53,13 @@ static inline fb_pack_error fb_pack_skip(fb_pack_reader *reader, uint64_t count)
 
 /* A str that may be a map's key. */
 typedef struct fb_pack_text {
-    const uint8_t *data; /* UTF-8, surrogates as in FB_EXT_WIDE_STR */
+    const uint8_t *data; /* UTF-8, without surrogates */
     size_t length;
-    bool wide;           /* there are some: then it is not written as a plain str */
 } fb_pack_text;
 
 static inline bool fb_pack_is_text(const fb_pack_token *token, const fb_pack_text *text)
 {
-    return ((token->type == FB_PACK_STR && !text->wide) || (token->type == FB_PACK_EXT && token->ext == FB_EXT_WIDE_STR))
+    return (token->type == FB_PACK_STR || (token->type == FB_PACK_EXT && token->ext == FB_EXT_WIDE_STR))
            && token->length == text->length && memcmp(token->data, text->data, text->length) == 0;
 }
 
@@ -71,7 +70,7 @@ static inline fb_pack_error fb_pack_skip_key(fb_pack_reader *reader, const fb_pa
     uint8_t byte = left != 0 ? *reader->at : 0;
     size_t length = byte & 0x1f;
     if (__builtin_expect((byte & 0xe0) == 0xa0 && length < left, 1)) {
-        *same = length == text->length && !text->wide && memcmp(reader->at + 1, text->data, length) == 0;
+        *same = length == text->length && memcmp(reader->at + 1, text->data, length) == 0;
         reader->at += 1 + length;
         return FB_PACK_OK;
     }

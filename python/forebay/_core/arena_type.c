@@ -55,11 +55,13 @@ static int arena_shut(arena_object *self)
     uint32_t views = forebay_arena_views(self->arena);
     if (views != 0) {
         PyErr_Format(self->state->errors[CORE_VIEW_ERROR],
-                     "the arena cannot be closed: %u %s open; release them first (with cache.view(key) as view: ...)", views,
+                     "the arena cannot be closed: %u %s open; release them first (with cache.view(key) as view: ...), and drop "
+                     "records of large values", views,
                      views == 1 ? "view is" : "views are");
         return -1;
     }
     for (cache_object *cache = self->caches; cache != NULL; cache = cache->next) {
+        memo_clear(&cache->memo);
         cache->parked = cache->cache;
         cache->cache = NULL;
     }
@@ -160,7 +162,8 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
 }
 
 PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., version=0,\n"
-                              "      update=False)\n--\n\n"
+                              "      update=False, lazy=False, memo=..., encode_hook=None,\n"
+                              "      decode_hook=None)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -176,6 +179,11 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "version, an int up to 2**32 - 1, is of this object alone: entries carry the\n"
                               "version of the object that wrote them and are misses for those of another,\n"
                               "so that an old and a new release can run side by side.\n\n"
+                              "Of this object alone are also: lazy: all reads give what Cache.lazy() gives.\n"
+                              "memo: bytes that may be spent on keeping what lazy() gave (1 MiB; None: none).\n"
+                              "encode_hook: a function that is called with a value, or a part of one, of a type\n"
+                              "that cannot be stored; what it returns is stored instead.  decode_hook: a\n"
+                              "function of a plain value; reads give what it returns.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)
@@ -215,29 +223,83 @@ static int quota_from_object(PyObject *object, const char *what, uint64_t *quota
     return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* How this handle reads: what was given, NULL where omitted; then what it comes to. */
+typedef struct reading_options {
+    PyObject *lazy, *memo, *encode_hook, *decode_hook; /* borrowed */
+    bool is_lazy;
+    uint64_t memo_bytes;
+} reading_options;
+
+static int hook_from_object(PyObject **hook, const char *what)
+{
+    if (*hook == Py_None)
+        *hook = NULL;
+    if (*hook == NULL || PyCallable_Check(*hook))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s must be a function or None, not %.100s", what, Py_TYPE(*hook)->tp_name);
+    return -1;
+}
+
+/* Bytes as quotas; None, 0: no memo. */
+static int memo_from_object(PyObject *object, uint64_t *bytes)
+{
+    *bytes = object == NULL ? MEMO_DEFAULT : 0;
+    if (object == NULL || object == Py_None || (PyLong_CheckExact(object) && PyObject_Not(object)))
+        return 0;
+    return quota_from_object(object, "memo", bytes);
+}
+
+static int check_reading_options(reading_options *options)
+{
+    int lazy = options->lazy == NULL ? 0 : PyObject_IsTrue(options->lazy);
+    if (lazy < 0 || memo_from_object(options->memo, &options->memo_bytes) < 0
+        || hook_from_object(&options->encode_hook, "encode_hook") < 0
+        || hook_from_object(&options->decode_hook, "decode_hook") < 0)
+        return -1;
+    options->is_lazy = lazy != 0;
+    if (!options->is_lazy || options->decode_hook == NULL)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "a cache is lazy or has a decode_hook, which gets decoded values, not both");
+    return -1;
+}
+
+static void set_reading_options(cache_object *cache, const reading_options *options)
+{
+    cache->ways = (options->is_lazy ? CACHE_LAZY : 0) | (options->decode_hook != NULL ? CACHE_DECODE_HOOK : 0);
+    cache->memo.limit = options->memo_bytes;
+    cache->encode_hook = Py_XNewRef(options->encode_hook);
+    cache->decode_hook = Py_XNewRef(options->decode_hook);
+}
+
 static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     arena_object *self = (arena_object *)object;
     PyObject *ttl = NULL, *share = NULL, *limit = NULL, *version = NULL, *update = NULL;
+    reading_options reading = { 0 };
     const keyword keywords[] = {
         { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "version", &version }, { "update", &update },
+        { "lazy", &reading.lazy }, { "memo", &reading.memo },
+        { "encode_hook", &reading.encode_hook }, { "decode_hook", &reading.decode_hook },
     };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 5) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 9) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
     if (name == NULL || updates < 0 || ttl_from_object(self->state, ttl, &options.ttl_ms) < 0
         || quota_from_object(share, "share", &options.share) < 0 || quota_from_object(limit, "limit", &options.limit) < 0
-        || version_from_object(version, &options.version) < 0)
+        || version_from_object(version, &options.version) < 0 || check_reading_options(&reading) < 0)
         return NULL;
     if (options.ttl_ms == FOREBAY_TTL_DEFAULT)
         options.ttl_ms = FOREBAY_TTL_STORED;
     options.update = updates != 0;
     if (self->arena == NULL)
         return arena_raise_closed(self);
-    return open_cache(self, name, &options);
+    PyObject *cache = open_cache(self, name, &options);
+    if (cache != NULL)
+        set_reading_options((cache_object *)cache, &reading);
+    return cache;
 }
 
 PyDoc_STRVAR(arena_memoize_doc,

@@ -88,12 +88,17 @@ typedef struct get_batch {
 } get_batch;
 
 /* Decode what was found and put it into `result`, in the order of keys. */
-static int collect(core_state *state, get_batch *batch, PyObject *result)
+static int collect(cache_object *self, get_batch *batch, PyObject *result)
 {
     for (size_t i = 0; i < batch->chunk.count; i++) {
         if (batch->chunk.status[i] != FOREBAY_OK || batch->out.values[i].kind == FOREBAY_KIND_ABSENT)
             continue;
-        PyObject *value = batch_out_take(state, &batch->out, i);
+        const batch_value *found = &batch->out.values[i];
+        PyObject *value = self->ways == 0 || found->kind == FOREBAY_KIND_BYTES
+                              ? batch_out_take(self->state, &batch->out, i)
+                              : cache_make_value(self, found->kind, found->data, found->length);
+        if (found->kind == FOREBAY_KIND_BYTES)
+            value = cache_present(self, value);
         if (value == NULL)
             return -1;
         int outcome = PyDict_SetItem(result, batch->chunk.objects[i], value);
@@ -115,7 +120,7 @@ static int get_chunk(cache_object *self, get_batch *batch, PyObject *result)
     forebay_status status = forebay_get_many(cache, chunk->keys, chunk->count, &sink, chunk->status);
     int outcome = -1;
     if (status == FOREBAY_OK)
-        outcome = collect(self->state, batch, result);
+        outcome = collect(self, batch, result);
     else
         cache_raise(self, status);
     batch_out_drop(&batch->out);

@@ -452,6 +452,23 @@ static PyObject *decode_any(decoding *run, fb_pack_reader *reader)
     return damaged(run, at, "unknown token");
 }
 
+PyObject *core_decode_next(core_types *types, const uint8_t *start, fb_pack_reader *reader)
+{
+    decoding run = { .types = types, .start = start };
+    return decode_any(&run, reader);
+}
+
+PyObject *core_decode_next_key(core_types *types, const uint8_t *start, fb_pack_reader *reader)
+{
+    decoding run = { .types = types, .start = start };
+    return decode_key(&run, reader);
+}
+
+PyObject *core_decode_raise(const uint8_t *start, const uint8_t *at, const char *what)
+{
+    return damaged(&(decoding){ .start = start }, at, what);
+}
+
 PyObject *core_decode(core_types *types, const uint8_t *data, size_t length)
 {
     decoding run = { .types = types, .start = data };

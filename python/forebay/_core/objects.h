@@ -10,6 +10,7 @@
 #define CORE_OBJECTS_H
 
 #include "core.h"
+#include "memo.h"
 
 struct cache_object;
 
@@ -24,11 +25,17 @@ typedef struct arena_object {
     PyObject *weakrefs;
 } arena_object;
 
+/* How a handle reads, besides plainly. */
+enum { CACHE_LAZY = 1, CACHE_DECODE_HOOK = 2 };
+
 typedef struct cache_object {
     PyObject_HEAD core_state *state;
     forebay_cache *cache;                 /* owned; NULL once the arena is closed */
     forebay_cache *parked;                /* owned; the arena is closed, but calls are inside */
     size_t value_guess;                   /* bytes an encoded value is likely to take */
+    unsigned ways;                        /* of reads: CACHE_LAZY, CACHE_DECODE_HOOK */
+    PyObject *encode_hook, *decode_hook;  /* owned, or NULL */
+    memo memo;                            /* of lazy() */
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */
