@@ -23,6 +23,7 @@ if sys.platform != "linux":
         f"forebay works on Linux only, not on {sys.platform}: it needs memfd and open file description locks"
     )
 
+from forebay import _records as _records  # registers the records as mappings and sequences
 from forebay._core import (
     Arena,
     ArenaError,
@@ -55,15 +56,12 @@ from forebay._core import (
 from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
-from forebay._records import RecordItems, RecordValues
 from forebay._types import ArenaInfo, CacheStats, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
 
-for _public in (
-    CacheInfo, DeferredArena, MemoizedFunction, Namespace, RecordItems, RecordValues, deferred, open, open_fd,
-):
+for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
 

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memo of lazy(): the same object as long as the entry is the same, never longer."""
+
+import multiprocessing
+import os
+import random
+import threading
+import time
+import uuid
+from decimal import Decimal
+
+import pytest
+
+import forebay
+from forebay.testing import Clock
+
+
+def remembered(cache, key):
+    """Has the memo a value that is good?"""
+    return cache.lazy(key) is cache.lazy(key)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2], (1, 2), "a long enough text", b"bytes", 2.5, 10**30, Decimal("1.5"), uuid.uuid4()])
+def test_a_value_is_given_again_while_the_entry_is_the_same(cache, value):
+    cache["key"] = value
+    first = cache.lazy("key")
+    assert first == value and all(cache.lazy("key") is first for _ in range(5))
+    cache["key"] = value
+    assert cache.lazy("key") is not first and cache.lazy("key") == value
+
+
+def test_gets_stay_fresh(cache):
+    cache["key"] = {"a": [1]}
+    cache.lazy("key")
+    assert cache.get("key") is not cache.get("key") and type(cache["key"]) is dict
+
+
+def change_set(cache):
+    cache["key"] = {"n": 2}
+    return {"n": 2}
+
+
+def change_delete(cache):
+    del cache["key"]
+
+
+def change_pop(cache):
+    cache.pop("key")
+
+
+def change_clear(cache):
+    cache.clear()
+
+
+def change_tag(cache):
+    cache.invalidate_tag("tag")
+
+
+def change_expire(cache):
+    Clock(cache.arena).advance(101)
+
+
+def change_absent(cache):
+    cache.set_absent("key")
+
+
+def change_many(cache):
+    cache.set_many({"key": 5})
+    return 5
+
+
+def change_version(cache):
+    cache.arena.cache("test", version=7)["key"] = 1
+
+
+def change_evict(cache):
+    for number in range(20_000):
+        cache[number] = bytes(3000)
+    return cache.get("key")  # its hits may keep it
+
+
+CHANGES = [value for name, value in globals().copy().items() if name.startswith("change_")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_no_change_is_missed(cache, change, elsewhere):
+    """By this process or another one, which has done it by the time it has ended."""
+    cache.set("key", {"n": 1}, ttl=100, tags=["tag", "other"])
+    assert remembered(cache, "key") and cache.lazy("key") == {"n": 1}
+    expected = change(cache) if not elsewhere else None
+    if elsewhere:
+        child = os.fork()
+        if child == 0:
+            change(cache)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        expected = cache.get("key")
+    assert cache.lazy("key") == expected == cache.get("key")
+
+
+def test_a_touched_entry_lives_by_its_new_time(cache):
+    cache.set("key", {"n": 1}, ttl=100)
+    clock = Clock(cache.arena)
+    assert remembered(cache, "key")
+    cache.touch("key", ttl=10)
+    assert remembered(cache, "key")
+    clock.advance(11)
+    assert cache.lazy("key") is None
+
+
+def test_an_entry_with_many_tags_is_not_remembered_but_right(cache):
+    cache.set("key", {"n": 1}, tags=["a", "b", "c", "d", "e"])
+    assert not remembered(cache, "key") and cache.lazy("key") == {"n": 1}
+    cache.invalidate_tag("e")
+    assert cache.lazy("key") is None
+
+
+def test_keys_that_are_equal_in_python_are_not_one(cache):
+    keys = [1, "1", b"1", True]
+    for key in keys:
+        cache[key] = [repr(key)]
+    for _ in range(3):
+        assert [cache.lazy(key)[0] for key in keys] == [repr(key) for key in keys]
+    with pytest.raises(TypeError):
+        cache.lazy(1.0)
+
+    class Text(str):
+        pass
+
+    with pytest.raises(TypeError):
+        cache.lazy(Text("1"))
+    other = "".join(["lo", "ng key"])
+    cache[other] = [1]
+    assert cache.lazy("".join(["long", " key"])) is cache.lazy(other)  # equal, not identical
+
+
+def test_a_dropped_cache_and_a_closed_arena(path):
+    arena = forebay.open(path, "2MiB")
+    cache = arena.cache("test")
+    cache["key"] = {"n": 1}
+    record = cache.lazy("key")
+    arena.drop("test")
+    with pytest.raises(forebay.ClosedError):
+        cache.lazy("key")
+    again = arena.cache("test")
+    assert again.lazy("key") is None
+    again["key"] = {"n": 2}
+    assert remembered(again, "key")
+    arena.close()
+    with pytest.raises(forebay.ClosedError):
+        again.lazy("key")
+    assert record == {"n": 1}
+
+
+def test_it_can_be_turned_off_and_is_bounded(arena):
+    off = arena.cache("test", memo=None)
+    off["key"] = {"n": 1}
+    assert not remembered(off, "key") and not remembered(arena.cache("test", memo=0), "key")
+    small = arena.cache("test", memo=20_000)
+    for number in range(2000):
+        small[number] = {"n": number}
+    for number in range(2000):
+        assert small.lazy(number)["n"] == number
+    first = [small.lazy(number) for number in range(2000)]
+    kept = sum(small.lazy(number) is first[number] for number in range(1999, -1, -1))
+    assert 5 < kept < 100
+    small["long"] = {"text": "x" * 3000}
+    assert not remembered(small, "long")  # more than an eighth
+
+
+def test_what_is_used_stays_and_what_is_not_goes(arena):
+    cache = arena.cache("test", memo=100_000)
+    cache.set_many({number: {"n": number} for number in range(5000)})
+    hot = cache.lazy(0)
+    cold = cache.lazy(1)
+    for number in range(2, 5000):
+        cache.lazy(number)
+        assert cache.lazy(0) is hot
+    assert cache.lazy(1) is not cold
+
+
+def test_memory_does_not_grow_with_changing_entries(arena):
+    cache = arena.cache("test", memo=50_000)
+    import tracemalloc
+
+    def churn(rounds):
+        for number in range(rounds):
+            cache[number % 50] = {"text": "x" * (number % 700)}
+            cache.lazy(number % 50)
+            cache.lazy((number + 1) % 50)
+
+    churn(1000)
+    tracemalloc.start()
+    churn(500)
+    before = tracemalloc.get_traced_memory()[0]
+    churn(20_000)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 60_000
+
+
+def test_hits_are_counted_and_keep_the_entry_from_eviction(path):
+    with forebay.open(path, "2MiB") as arena:
+        cache = arena.cache("test")
+        cache["hot"] = {"n": 1}
+        record = cache.lazy("hot")
+        before = cache.stats()["hits"]
+        for number in range(10_000):
+            cache[number] = bytes(1000)
+            assert cache.lazy("hot") is record or cache.lazy("hot") == {"n": 1}
+        assert cache.stats()["hits"] >= before + 10_000
+        assert cache.stats()["evictions"] > 1000
+
+
+def test_a_child_goes_on_with_the_memo(cache):
+    cache["key"], cache["other"] = {"n": 1}, {"n": 1}
+    record = cache.lazy("key")
+    child = os.fork()
+    if child == 0:
+        good = cache.lazy("key") is record
+        cache["key"] = {"n": 2}
+        good = good and cache.lazy("key") == {"n": 2}
+        os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert cache.lazy("key") == {"n": 2} and record == {"n": 1}
+
+
+def write_on(path, stop, seen):
+    with forebay.open(path) as arena:
+        cache, number = arena.cache("test"), 0
+        while not stop.is_set():
+            number += 1
+            cache.set("key", {"n": number, "twice": [number, number]})
+            seen.value = number  # set is over: nobody may read an older one from now on
+            if number % 7 == 0:
+                cache.clear() if number % 2 else cache.delete("key")
+            for other in range(20):
+                cache[number % 3000, other] = bytes(300)
+
+
+def test_a_reader_never_sees_what_is_older_than_a_finished_write(path):
+    context = multiprocessing.get_context("spawn")
+    stop, seen = context.Event(), context.Value("L", 0)
+    with forebay.open(path, "2MiB") as arena:
+        cache = arena.cache("test")
+        writer = context.Process(target=write_on, args=(path, stop, seen))
+        writer.start()
+        hits = changes = 0
+        last, until = None, time.monotonic() + 30
+        while (changes < 3000 and time.monotonic() < until) or changes < 50:
+            finished = seen.value
+            record = cache.lazy("key")
+            if record is not None:
+                assert record["n"] >= finished and record["twice"] == [record["n"]] * 2
+            hits += record is last
+            changes += record is not last
+            last = record
+        stop.set()
+        writer.join()
+        assert writer.exitcode == 0 and arena.verify() == []
+
+
+def test_threads_share_a_memo(cache):
+    cache.set_many({number: {"n": number} for number in range(300)})
+    small = cache.arena.cache("test", memo=30_000)
+    failed = []
+
+    def work(seed):
+        numbers = random.Random(seed)
+        for _ in range(5000):
+            number = numbers.randrange(300)
+            if numbers.random() < 0.05:
+                small[number] = {"n": number}
+            record = small.lazy(number)
+            if record is None or record["n"] != number or record != {"n": number}:
+                failed.append(number)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_a_lazy_cache_uses_it(cache):
+    lazy = cache.arena.cache("test", lazy=True)
+    lazy["key"] = {"n": 1}
+    assert lazy["key"] is lazy.get("key") is lazy.lazy("key")
