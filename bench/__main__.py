@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -11,11 +11,12 @@ import os
 import sys
 
 import memoized
+import records
 import report
 import run
 import traces
 
-PARTS = {"speed": run.main, "traces": traces.main, "memoize": memoized.main, "report": report.main}
+PARTS = {"speed": run.main, "traces": traces.main, "memoize": memoized.main, "records": records.main, "report": report.main}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import forebay
 COUNT = 4000
 BATCH = 100
 RECORD = {"id": 3117735, "name": "Zürich", "population": 341730, "at": [47.36667, 8.55], "zone": "Europe/Zurich", "x": None}
+RECORDS = ("get_record", "lazy_remembered", "lazy_raw", "record_field")
 
 
 def main(operation: str) -> None:
@@ -23,10 +24,23 @@ def main(operation: str) -> None:
         keys = [f"city:{number}" for number in range(10 * COUNT if evicting else COUNT)]
         numbers.shuffle(keys)
         for key in keys:  # all that is warmed up here does not count: it is set by set_many
-            cache.set_many({key: RECORD if operation == "get_record" else value})
+            cache.set_many({key: RECORD if operation in RECORDS else value})
         if operation == "get" or operation == "get_record":
             for key in keys:
                 cache.get(key)
+        elif operation == "lazy_remembered":
+            lazy = arena.cache("instructions", lazy=True, memo="16MiB")
+            for key in keys:
+                lazy.get(key)  # does not count
+            for key in keys:
+                lazy.lazy(key)
+        elif operation == "lazy_raw":
+            lazy = arena.cache("instructions", memo=None)
+            for key in keys:
+                lazy.lazy(key)
+        elif operation == "record_field":
+            for record in arena.cache("instructions", lazy=True).get_many(keys).values():
+                record["population"]
         elif operation == "get_int":
             cache.set_many({number: value for number in range(COUNT)})
             for number in range(COUNT):
