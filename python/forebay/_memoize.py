@@ -69,11 +69,12 @@ def memoize(
     condition: Callable[[Any], bool] | None = None,
     name: str | None = None,
     tags: Iterable[Any] = (),
+    lazy: bool = False,
 ) -> Any:
     """Arena.memoize() and Cache.memoize(); `home` may also be a function that opens the arena."""
     if function is None:
         return functools.partial(
-            memoize, home, ttl=ttl, key=key, typed=typed, ignore=ignore, condition=condition, name=name, tags=tags
+            memoize, home, ttl=ttl, key=key, typed=typed, ignore=ignore, condition=condition, name=name, tags=tags, lazy=lazy
         )
     if not callable(function):
         raise TypeError(f"memoize() takes a function, not {type(function).__name__}; options go by name: memoize(ttl=60)")
@@ -101,7 +102,7 @@ def memoize(
         except (FullError, TooBigError):
             pass  # it is a cache: the result is good all the same
 
-    memo = _memoized(function, name, functools.partial(_resolve, home), store, _digest, key, typed)
+    memo = _memoized(function, name, functools.partial(_resolve, home, lazy), store, _digest, key, typed)
     wrapper: Any = _coroutine_function(memo, function, store) if inspect.iscoroutinefunction(function) else memo
     functools.update_wrapper(wrapper, function)
     wrapper.cache_info = functools.partial(_cache_info, memo, name)
@@ -119,7 +120,7 @@ def _coroutine_function(memo: Any, function: Callable[..., Any], store: Callable
             return value_or_key
         result = await function(*args, **kwargs)
         store(value_or_key, result)
-        return result
+        return memo._as_found(result)
 
     return wrapper
 
@@ -153,11 +154,13 @@ def _key_without(
     return key_of
 
 
-def _resolve(home: Any) -> Any:
+def _resolve(home: Any, lazy: bool) -> Any:
     """The cache for the results, at the first call."""
     if not isinstance(home, (Arena, Cache)):
         home = home()
-    return home if isinstance(home, Cache) else home.cache(CACHE_NAME)
+    if not isinstance(home, Cache):
+        return home.cache(CACHE_NAME, lazy=lazy)
+    return home.arena.cache(home.name, version=home.version, lazy=True) if lazy else home
 
 
 def _digest(arguments: bytes) -> bytes:

@@ -288,3 +288,57 @@ def test_a_lazy_cache_uses_it(cache):
     lazy = cache.arena.cache("test", lazy=True)
     lazy["key"] = {"n": 1}
     assert lazy["key"] is lazy.get("key") is lazy.lazy("key")
+
+
+# ---- memoize ----------------------------------------------------------------------
+
+
+def test_memoized_functions_give_records_if_they_are_lazy(arena):
+    calls = []
+
+    @arena.memoize(lazy=True, tags=["t"])
+    def record(n, kind="dict"):
+        calls.append(n)
+        return {"n": n} if kind == "dict" else n
+
+    first = record(1)
+    assert type(first) is forebay.Record and first == {"n": 1}  # as a later call gets it
+    found = record(1)
+    assert type(found) is forebay.Record and record(1) is found and calls == [1]
+    assert record(2, "int") == 2 == record(2, "int")
+    assert record.invalidate(1)
+    assert record(1) == {"n": 1} and calls == [1, 2, 1]
+    record.cache_clear()
+    assert record(1) == {"n": 1} and calls == [1, 2, 1, 1]
+    record.cache.invalidate_tag("t")
+    assert record(1) == {"n": 1} and len(calls) == 5 and record.cache_info().hits == 3
+    arena.close()
+    with pytest.raises(forebay.ClosedError):
+        record(1)
+
+
+def test_a_memoized_function_in_a_lazy_cache(arena):
+    lazy = arena.cache("results", lazy=True, memo=None)
+
+    @lazy.memoize
+    def record(n):
+        return [n, {"n": n}]
+
+    assert type(record(1)) is forebay.RecordList and record(1) == [1, {"n": 1}] and record(1) is not record(1)
+    plain = arena.cache("plain")
+
+    @plain.memoize(lazy=True, condition=lambda result: type(result) is dict)
+    def some(n):
+        return {"n": n} if n else object()
+
+    assert type(some(1)) is type(some(1)) is forebay.Record and type(some(0)) is object
+
+
+def test_coroutine_functions_too(arena):
+    import asyncio
+
+    @arena.memoize(lazy=True)
+    async def record(n):
+        return {"n": n}
+
+    assert type(asyncio.run(record(1))) is type(asyncio.run(record(1))) is forebay.Record

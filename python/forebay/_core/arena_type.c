@@ -311,7 +311,8 @@ PyDoc_STRVAR(arena_memoize_doc,
              "of the arguments, its result takes their place.  typed: 1, 1.0 and True are three\n"
              "arguments.  ignore: names or positions of arguments that do not matter.  condition:\n"
              "a function of the result; false: it is not stored.  name: what tells functions\n"
-             "apart in the cache; module and qualified name if omitted.  tags: as Cache.set().\n\n"
+             "apart in the cache; module and qualified name if omitted.  tags: as Cache.set().\n"
+             "lazy: results come as Cache.lazy() gives them.\n\n"
              "The function has .cache_info(), .cache_clear(), .invalidate(*args),\n"
              ".cache_key(*args), .cache and .__wrapped__.");
 

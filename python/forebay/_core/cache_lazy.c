@@ -112,38 +112,55 @@ static size_t value_bytes(const core_state *state, PyObject *value)
     return sizeof(*record) + 64 + (size_t)PyBytes_GET_SIZE(record->owner) + index;
 }
 
-/* Get a value and remember it. */
-static int fetch_for_memo(cache_object *self, PyObject *key, Py_hash_t hash, PyObject **value)
+/* Is there a value that is still good?  New, or NULL. */
+static inline PyObject *recall(memo *memo, forebay_cache *cache, PyObject *key, Py_hash_t hash)
 {
-    core_key encoded;
+    memo_entry *entry = memo_find(memo, key, hash);
+    return entry != NULL && entry->value != NULL && forebay_place_holds(cache, &entry->place) ? Py_NewRef(entry->value)
+                                                                                             : NULL;
+}
+
+/* Get a value and remember it. */
+static int fetch_for_memo(cache_object *self, memo *memo, PyObject *memo_key, Py_hash_t hash, const void *key,
+                          size_t key_length, PyObject **value)
+{
     forebay_place place = { .slot = NULL };
-    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+    if (fetch_lazily(self, key, key_length, value, &place) < 0)
         return -1;
-    int outcome = fetch_lazily(self, encoded.data, encoded.length, value, &place);
-    core_key_clear(&encoded);
-    if (outcome == 0 && *value != NULL && place.slot != NULL && self->cache != NULL)
-        memo_put(&self->memo, key, hash, *value, value_bytes(self->state, *value), &place);
-    return outcome;
+    if (*value != NULL && place.slot != NULL && self->cache != NULL)
+        memo_put(memo, memo_key, hash, *value, value_bytes(self->state, *value), &place);
+    return 0;
+}
+
+int lazy_look_up_with(cache_object *self, memo *memo, PyObject *memo_key, const void *key, size_t key_length,
+                      PyObject **value)
+{
+    forebay_cache *cache = cache_handle(self);
+    Py_hash_t hash = cache == NULL ? -1 : PyObject_Hash(memo_key);
+    if (hash == -1)
+        return -1;
+    *value = recall(memo, cache, memo_key, hash);
+    return *value != NULL ? 0 : fetch_for_memo(self, memo, memo_key, hash, key, key_length, value);
 }
 
 int lazy_look_up(cache_object *self, PyObject *key, PyObject **value)
 {
-    if (__builtin_expect(memo_takes(&self->memo, key), 1)) {
+    core_key encoded;
+    bool remembers = memo_takes(&self->memo, key);
+    Py_hash_t hash = 0;
+    if (__builtin_expect(remembers, 1)) {
         forebay_cache *cache = cache_handle(self);
-        Py_hash_t hash = cache == NULL ? -1 : PyObject_Hash(key);
+        hash = cache == NULL ? -1 : PyObject_Hash(key);
         if (hash == -1)
             return -1;
-        memo_entry *entry = memo_find(&self->memo, key, hash);
-        if (entry != NULL && entry->value != NULL && forebay_place_holds(cache, &entry->place)) {
-            *value = Py_NewRef(entry->value);
+        *value = recall(&self->memo, cache, key, hash);
+        if (__builtin_expect(*value != NULL, 1))
             return 0;
-        }
-        return fetch_for_memo(self, key, hash, value);
     }
-    core_key encoded;
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return -1;
-    int outcome = fetch_lazily(self, encoded.data, encoded.length, value, NULL);
+    int outcome = remembers ? fetch_for_memo(self, &self->memo, key, hash, encoded.data, encoded.length, value)
+                            : fetch_lazily(self, encoded.data, encoded.length, value, NULL);
     core_key_clear(&encoded);
     return outcome;
 }

@@ -155,6 +155,9 @@ PyObject *cache_lazy(PyObject *self, PyObject *const *arguments, Py_ssize_t coun
 /* Look a key up, as cache_look_up(), for lazy(). */
 int lazy_look_up(cache_object *self, PyObject *key, PyObject **value);
 int lazy_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value);
+/* The same with a memo of the caller's, of this cache alone, in which `memo_key` stands for the key. */
+int lazy_look_up_with(cache_object *self, memo *memo, PyObject *memo_key, const void *key, size_t key_length,
+                      PyObject **value);
 /* For handles whose `ways` is not 0: what reads give for a value that was copied to
  * private memory; new, NULL with an exception. */
 PyObject *cache_make_value(cache_object *self, forebay_kind kind, const void *data, size_t length);
@@ -195,7 +198,8 @@ PyObject *cache_iter(PyObject *self); /* tp_iter */
 /* Call forebay.MODULE.NAME(self, *arguments, **keywords): what is Python behind a method. */
 PyObject *core_call_python(const char *module, const char *name, PyObject *self, PyObject *arguments, PyObject *keywords);
 #define MEMOIZE_SIGNATURE                                                                                    \
-    "memoize($self, function=None, /, *, ttl=..., key=None, typed=False, ignore=(), condition=None, name=None, tags=())\n" \
+    "memoize($self, function=None, /, *, ttl=..., key=None, typed=False, ignore=(), condition=None, name=None, tags=(),\n" \
+    "        lazy=False)\n" \
     "--\n\n"
 #define CACHE_MEMOIZE_DOC                                                                                    \
     MEMOIZE_SIGNATURE "Decorator: keep the results of a function in this cache; see Arena.memoize()."
