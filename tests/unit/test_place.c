@@ -67,7 +67,8 @@ static void what_is_not_there_has_no_place(void **state)
     assert_int_equal(forebay_get_placed(f.cache, "key", 3, &sink, &place), FOREBAY_MISS);
     assert_null(place.slot);
     assert_false(forebay_place_holds(f.cache, &place));
-    assert_int_equal(put(&f, "large", f.cache, 300), FOREBAY_OK);
+    char large[300] = { 0 };
+    assert_int_equal(put(&f, "large", large, sizeof large), FOREBAY_OK);
     assert_int_equal(forebay_get_placed(f.cache, "large", 5, &sink, &place), FOREBAY_NOMEM);
     assert_null(place.slot);
     assert_int_equal(forebay_get_placed(f.cache, "", 0, &sink, &place), FOREBAY_INVALID);
