@@ -352,6 +352,7 @@ def test_a_lazy_cache_gives_records_wherever_it_gives_values(cache):
     assert type(value) is forebay.Record and lazy.cas(3, [1], token) and lazy[3] == [1]
     assert type(lazy.pop(4)) is forebay.Record and 4 not in lazy
     assert lazy.get_or_set(5, dict) == {"key": 5} and type(lazy.get_or_set(5, dict)) is forebay.Record
+    assert type(lazy.get_or_set("made", dict)) is type(lazy.setdefault("set", {"a": 1})) is forebay.Record and lazy["made"] == {}
     assert all(type(value) in RECORDS + (bytes,) for value in lazy.values())
     assert type(lazy.namespace(()).cache["long"]) is forebay.Record
     with pytest.raises(KeyError):

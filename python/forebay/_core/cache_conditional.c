@@ -170,7 +170,7 @@ static PyObject *make_and_add(cache_object *self, PyObject *key, PyObject *make,
     }
     if (stored < 0)
         Py_CLEAR(made);
-    return made; /* stored, or others' value has gone again */
+    return made == NULL ? NULL : cache_as_read(self, made); /* stored, or others' value has gone again */
 }
 
 PyObject *cache_get_or_set(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)

@@ -112,12 +112,18 @@ static size_t value_bytes(const core_state *state, PyObject *value)
     return sizeof(*record) + 64 + (size_t)PyBytes_GET_SIZE(record->owner) + index;
 }
 
-/* Is there a value that is still good?  New, or NULL. */
-static inline PyObject *recall(memo *memo, forebay_cache *cache, PyObject *key, Py_hash_t hash)
+typedef enum recalled { RECALLED, FETCH, FETCH_FOR_MEMO } recalled;
+
+/* A value that is still good, new; or what to do about it. */
+static inline recalled recall(memo *memo, forebay_cache *cache, PyObject *key, Py_hash_t hash, PyObject **value)
 {
     memo_entry *entry = memo_find(memo, key, hash);
-    return entry != NULL && entry->value != NULL && forebay_place_holds(cache, &entry->place) ? Py_NewRef(entry->value)
-                                                                                             : NULL;
+    if (entry == NULL)
+        return memo_wants(memo, hash) ? FETCH_FOR_MEMO : FETCH;
+    if (entry->value == NULL || !forebay_place_holds(cache, &entry->place))
+        return FETCH_FOR_MEMO;
+    *value = Py_NewRef(entry->value);
+    return RECALLED;
 }
 
 /* Get a value and remember it. */
@@ -132,37 +138,44 @@ static int fetch_for_memo(cache_object *self, memo *memo, PyObject *memo_key, Py
     return 0;
 }
 
+/* The hash of a key of exact str, int or bytes; -1 if the cache is closed, or for want of memory. */
+static inline Py_hash_t hash_of(cache_object *self, PyObject *key)
+{
+    return cache_handle(self) == NULL ? -1 : PyObject_Hash(key);
+}
+
 int lazy_look_up_with(cache_object *self, memo *memo, PyObject *memo_key, const void *key, size_t key_length,
                       PyObject **value)
 {
-    forebay_cache *cache = cache_handle(self);
-    Py_hash_t hash = cache == NULL ? -1 : PyObject_Hash(memo_key);
+    Py_hash_t hash = hash_of(self, memo_key);
     if (hash == -1)
         return -1;
-    *value = recall(memo, cache, memo_key, hash);
-    return *value != NULL ? 0 : fetch_for_memo(self, memo, memo_key, hash, key, key_length, value);
+    recalled outcome = recall(memo, self->cache, memo_key, hash, value);
+    if (outcome == RECALLED)
+        return 0;
+    return outcome == FETCH ? fetch_lazily(self, key, key_length, value, NULL)
+                            : fetch_for_memo(self, memo, memo_key, hash, key, key_length, value);
 }
 
 int lazy_look_up(cache_object *self, PyObject *key, PyObject **value)
 {
     core_key encoded;
-    bool remembers = memo_takes(&self->memo, key);
+    recalled outcome = FETCH;
     Py_hash_t hash = 0;
-    if (__builtin_expect(remembers, 1)) {
-        forebay_cache *cache = cache_handle(self);
-        hash = cache == NULL ? -1 : PyObject_Hash(key);
+    if (__builtin_expect(memo_takes(&self->memo, key), 1)) {
+        hash = hash_of(self, key);
         if (hash == -1)
             return -1;
-        *value = recall(&self->memo, cache, key, hash);
-        if (__builtin_expect(*value != NULL, 1))
+        outcome = recall(&self->memo, self->cache, key, hash, value);
+        if (__builtin_expect(outcome == RECALLED, 1))
             return 0;
     }
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return -1;
-    int outcome = remembers ? fetch_for_memo(self, &self->memo, key, hash, encoded.data, encoded.length, value)
-                            : fetch_lazily(self, encoded.data, encoded.length, value, NULL);
+    int done = outcome == FETCH ? fetch_lazily(self, encoded.data, encoded.length, value, NULL)
+                                : fetch_for_memo(self, &self->memo, key, hash, encoded.data, encoded.length, value);
     core_key_clear(&encoded);
-    return outcome;
+    return done;
 }
 
 PyObject *cache_lazy(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
@@ -186,6 +199,29 @@ PyObject *cache_present(cache_object *self, PyObject *plain)
     PyObject *value = PyObject_CallOneArg(hook, plain);
     Py_DECREF(hook);
     Py_DECREF(plain);
+    return value;
+}
+
+PyObject *cache_as_read(cache_object *self, PyObject *made)
+{
+    core_state *state = self->state;
+    if (!(self->ways & CACHE_LAZY) || record_check(state, made))
+        return made;
+    core_writer writer;
+    core_writer_init(&writer, NULL, 0, SIZE_MAX);
+    PyObject *bytes = NULL;
+    if (core_encode_with(&state->types, self->encode_hook, made, &writer) == 0)
+        bytes = PyBytes_FromStringAndSize((const char *)core_writer_data(&writer), (Py_ssize_t)core_writer_length(&writer));
+    core_writer_clear(&writer);
+    PyObject *value = value_of_bytes(state, FOREBAY_KIND_MSGPACK, bytes);
+    if (value == NULL && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    PyErr_Clear(); /* it cannot be stored, and was not */
+    if (value == NULL)
+        return made;
+    Py_DECREF(made);
     return value;
 }
 

@@ -163,6 +163,9 @@ int lazy_look_up_with(cache_object *self, memo *memo, PyObject *memo_key, const 
 PyObject *cache_make_value(cache_object *self, forebay_kind kind, const void *data, size_t length);
 /* The same for a plain value, which is taken over (NULL stays NULL). */
 PyObject *cache_present(cache_object *self, PyObject *plain);
+/* What was made on a miss (taken over), as a later read gives it; itself, if it
+ * cannot be stored.  NULL with an exception that is not about that. */
+PyObject *cache_as_read(cache_object *self, PyObject *made);
 /* The value of a get, as this handle's reads give it; ends `out`. */
 struct value_out;
 PyObject *cache_take(cache_object *self, struct value_out *out);

@@ -2,6 +2,7 @@
 #include "memo.h"
 
 #define FIRST_SLOTS 32u
+#define SEEN_MOST 4096u
 #define SLOT_BYTES (4 * sizeof(memo_entry *)) /* for each entry, as slots are at least a fourth full */
 
 /* In the place of an entry that moved to the other generation. */
@@ -80,8 +81,32 @@ static void generation_clear(memo_generation *generation)
     PyMem_Free(gone.slots);
 }
 
+/* A part of the bytes allowed that is small, and a power of two. */
+static size_t seen_count(const memo *self)
+{
+    size_t count = 64;
+    while (count < SEEN_MOST && count * 64 < self->limit)
+        count *= 2;
+    return count;
+}
+
+bool memo_wants(memo *self, Py_hash_t hash)
+{
+    if (self->seen == NULL)
+        self->seen = PyMem_Calloc(seen_count(self), sizeof(*self->seen));
+    if (self->seen == NULL)
+        return false;
+    uint64_t mixed = (uint64_t)hash * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t *place = &self->seen[(mixed >> 32) & (seen_count(self) - 1)], part = (uint32_t)mixed | 1;
+    bool again = *place == part;
+    *place = again ? 0 : part;
+    return again;
+}
+
 void memo_clear(memo *self)
 {
+    PyMem_Free(self->seen);
+    self->seen = NULL;
     generation_clear(&self->young);
     generation_clear(&self->old);
 }

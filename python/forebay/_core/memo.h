@@ -8,6 +8,9 @@
  * moves to the younger; when that has half of the bytes allowed, it becomes the
  * older one, and what was in that one goes.
  *
+ * A key is remembered when it is asked for the second time among the last so many:
+ * who reads everything once pays nothing for it, and drives out nobody.
+ *
  * All under the GIL.  Values are immutable and know nothing of the cache: there
  * are no cycles, and dropping them runs no Python code. */
 #ifndef CORE_MEMO_H
@@ -39,8 +42,9 @@ typedef struct memo_generation {
 } memo_generation;
 
 typedef struct memo {
-    size_t limit; /* bytes; 0: off */
+    size_t limit; /* bytes; 0: off; fixed before the first use */
     memo_generation young, old;
+    uint32_t *seen; /* owned; parts of hashes of keys asked for, each in its place; NULL: not made yet */
 } memo;
 
 static inline bool memo_takes(const memo *self, PyObject *key)
@@ -49,6 +53,8 @@ static inline bool memo_takes(const memo *self, PyObject *key)
 }
 /* A key's entry, or NULL.  Valid until the memo is called again. */
 memo_entry *memo_find(memo *self, PyObject *key, Py_hash_t hash);
+/* Is a key that the memo does not have worth remembering?  Notes that it was asked for. */
+bool memo_wants(memo *self, Py_hash_t hash);
 /* Remember a value that takes about `bytes`; or not, if it is too large or memory is short. */
 void memo_put(memo *self, PyObject *key, Py_hash_t hash, PyObject *value, size_t bytes, const forebay_place *place);
 /* Forget everything. */

@@ -4,7 +4,6 @@
 #include "cache_methods.h"
 #include "keys.h"
 #include "memoize.h"
-#include "record.h"
 #include "value_out.h"
 
 #include <stddef.h>
@@ -195,31 +194,6 @@ static int find(memoized_object *self, const memo_key *key, PyObject **value)
     return 0;
 }
 
-/* A result that was just made (taken over), as a later call gets it: a record, if the
- * cache is lazy; itself, if it cannot be stored. */
-static PyObject *as_found(memoized_object *self, PyObject *result)
-{
-    cache_object *cache = self->cache;
-    if (result == NULL || cache == NULL || !(cache->ways & CACHE_LAZY) || record_check(self->state, result))
-        return result;
-    core_writer writer;
-    core_writer_init(&writer, NULL, 0, SIZE_MAX);
-    int outcome = core_encode_with(&self->state->types, cache->encode_hook, result, &writer);
-    PyObject *bytes = NULL, *record = NULL;
-    if (outcome == 0)
-        bytes = PyBytes_FromStringAndSize((const char *)core_writer_data(&writer), (Py_ssize_t)core_writer_length(&writer));
-    core_writer_clear(&writer);
-    if (bytes != NULL)
-        record = record_of(self->state, bytes, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
-    Py_XDECREF(bytes);
-    if (record == NULL && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError))) {
-        PyErr_Clear();
-        return result;
-    }
-    Py_DECREF(result);
-    return record;
-}
-
 static PyObject *compute(memoized_object *self, const memo_key *key, PyObject *const *arguments, size_t nargsf, PyObject *names)
 {
     PyObject *key_for_store = key_object(self, key);
@@ -229,7 +203,7 @@ static PyObject *compute(memoized_object *self, const memo_key *key, PyObject *c
     if (stored == NULL)
         Py_CLEAR(result);
     Py_XDECREF(stored);
-    return as_found(self, result);
+    return result != NULL && self->cache != NULL ? cache_as_read(self->cache, result) : result;
 }
 
 static PyObject *memoized_call(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *names)
@@ -269,7 +243,8 @@ PyDoc_STRVAR(memoized_as_found_doc, "_as_found($self, result, /)\n--\n\nWhat a c
 
 static PyObject *memoized_as_found(PyObject *object, PyObject *result)
 {
-    return as_found((memoized_object *)object, Py_NewRef(result));
+    cache_object *cache = ((memoized_object *)object)->cache;
+    return cache != NULL ? cache_as_read(cache, Py_NewRef(result)) : Py_NewRef(result);
 }
 
 static PyObject *memoized_get_hits(PyObject *object, void *unused)
