@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Places: cache_place.c. */
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -314,6 +315,79 @@ static void a_child_goes_on_with_its_parents_places(void **state)
     fixture_close(&f);
 }
 
+#define ROUNDS 20000
+
+typedef struct race {
+    fixture f;
+    _Atomic uint64_t finished; /* the last number whose set, or removal, is over */
+    atomic_bool over;
+    _Atomic uint64_t held;
+} race;
+
+/* Writes numbers, now and then clears, expires by tag, deletes; and other entries, so that segments are reused. */
+static void *write_numbers(void *argument)
+{
+    race *r = argument;
+    forebay_key tag = { "t", 1 };
+    forebay_set_options options = { .tags = &tag, .tag_count = 1 };
+    for (uint64_t n = 1; n <= ROUNDS; n++) {
+        char other[24];
+        if (forebay_set_with(r->f.cache, "key", 3, &n, sizeof n, FOREBAY_KIND_BYTES, &options) != FOREBAY_OK)
+            abort();
+        atomic_store(&r->finished, n);
+        (void)snprintf(other, sizeof other, "other-%u", (unsigned)(n % 2000));
+        if (put(&r->f, other, other, sizeof other) != FOREBAY_OK)
+            abort();
+        if (n % 16 == 1)
+            (void)forebay_delete(r->f.cache, "key", 3);
+        else if (n % 16 == 5)
+            (void)forebay_invalidate_tag(r->f.cache, "t", 1);
+        else if (n % 64 == 9)
+            (void)forebay_clear(r->f.cache);
+        else
+            continue;
+        atomic_store(&r->finished, n + 1); /* number n may not be seen any more */
+    }
+    atomic_store(&r->over, true);
+    return NULL;
+}
+
+static void *read_numbers(void *argument)
+{
+    race *r = argument;
+    received got;
+    forebay_place place = { .slot = NULL };
+    uint64_t number = 0;
+    while (!atomic_load(&r->over)) {
+        uint64_t finished = atomic_load(&r->finished);
+        if (forebay_place_holds(r->f.cache, &place)) {
+            atomic_fetch_add(&r->held, 1);
+        } else {
+            if (forebay_get_placed(r->f.cache, "key", 3, &(forebay_sink){ receive, &got }, &place) != FOREBAY_OK) {
+                place.slot = NULL;
+                continue;
+            }
+            memcpy(&number, got.bytes, sizeof number);
+        }
+        if (number < finished)
+            abort();
+    }
+    return NULL;
+}
+
+static void nobody_sees_by_a_place_what_is_older_than_a_finished_write(void **state)
+{
+    (void)state;
+    race r = { .f = fixture_open(SIZE, 0) };
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, i == 0 ? write_numbers : read_numbers, &r), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_true(atomic_load(&r.held) != 0);
+    fixture_close(&r.f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +403,7 @@ int main(void)
         cmocka_unit_test(the_same_word_in_another_life_of_its_segment_is_another_entry),
         cmocka_unit_test(lives_that_wrap_the_incarnation_are_told_apart),
         cmocka_unit_test(it_goes_with_an_entry_that_the_index_moves),
+        cmocka_unit_test(nobody_sees_by_a_place_what_is_older_than_a_finished_write),
         cmocka_unit_test(a_child_goes_on_with_its_parents_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
