@@ -23,6 +23,12 @@ static void *receive(void *context, size_t item, size_t length, forebay_kind kin
     return length <= sizeof to->bytes ? to->bytes : NULL;
 }
 
+static void *give_buffer(void *context, size_t item, size_t length, forebay_kind kind)
+{
+    (void)item, (void)length, (void)kind;
+    return context;
+}
+
 /* Get a key of this handle with its place; it must be there and have one. */
 static forebay_place placed_by(forebay_cache *cache, const char *key)
 {
@@ -261,6 +267,25 @@ static void lives_that_wrap_the_incarnation_are_told_apart(void **state)
     fixture_close(&f);
 }
 
+static void an_entry_of_several_segments_has_a_place(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(SIZE, 0);
+    char value[20000] = { 0 };
+    unsigned number = 0;
+    for (int i = 0; i < 10; i++) {
+        forebay_place place;
+        char got[sizeof value];
+        assert_int_equal(put(&f, "long", value, sizeof value), FOREBAY_OK);
+        assert_int_equal(forebay_get_placed(f.cache, "long", 4, &(forebay_sink){ give_buffer, got }, &place), FOREBAY_OK);
+        assert_true(place.slot != NULL && place.units > fb_segment_units(f.arena));
+        assert_true(forebay_place_holds(f.cache, &place));
+        evict(&f, &place, &number);
+        assert_false(forebay_place_holds(f.cache, &place));
+    }
+    fixture_close(&f);
+}
+
 static void it_goes_with_an_entry_that_the_index_moves(void **state)
 {
     (void)state;
@@ -402,6 +427,7 @@ int main(void)
         cmocka_unit_test(it_ends_when_the_entry_is_evicted),
         cmocka_unit_test(the_same_word_in_another_life_of_its_segment_is_another_entry),
         cmocka_unit_test(lives_that_wrap_the_incarnation_are_told_apart),
+        cmocka_unit_test(an_entry_of_several_segments_has_a_place),
         cmocka_unit_test(it_goes_with_an_entry_that_the_index_moves),
         cmocka_unit_test(nobody_sees_by_a_place_what_is_older_than_a_finished_write),
         cmocka_unit_test(a_child_goes_on_with_its_parents_places),
