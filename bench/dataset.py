@@ -10,6 +10,10 @@ sets are made of them:
            least 300 bytes; documents of more than 900 bytes and the remainders
            below 300 bytes are left out.  The default: the larger set.
   single   the cities that have 300 to 900 bytes by themselves.
+
+A third one is for compression, of any length, where there is apt:
+
+  debian   the records of `apt-cache dumpavail`, one for each package.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+import subprocess
 from array import array
 from collections import defaultdict
 from itertools import accumulate
@@ -69,7 +74,29 @@ def region_documents(records: list[dict[str, Any]]) -> Iterator[tuple[str, bytes
 DOCUMENTS = {"regions": region_documents, "single": single_documents}
 
 
+def debian_documents() -> Iterator[tuple[str, bytes]]:
+    output = subprocess.run(["apt-cache", "dumpavail"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for stanza in output.split("\n\n"):
+        record, name = {}, ""
+        for line in stanza.splitlines():
+            if line[:1].isspace():
+                record[name] += "\n" + line
+            else:
+                name, _, text = line.partition(":")
+                record[name] = text.strip()
+        if record:
+            yield record["Package"], msgpack.packb(record)
+
+
+def build_debian() -> DataSet:
+    keys, values = zip(*debian_documents())
+    facts = {"kind": "debian", "records": len(keys), "value_bytes": sum(map(len, values))}
+    return DataSet("debian", list(keys), list(values), facts)
+
+
 def build(kind: str) -> DataSet:
+    if kind == "debian":
+        return build_debian()
     records = cities()
     keys, values, short, long = [], [], 0, 0
     for key, value in DOCUMENTS[kind](records):

@@ -41,8 +41,8 @@ class Hub:
         self.plain = {key: msgpack.unpackb(value) for key, value in self.encoded.items()}
         self.texts = {key: json.dumps(value) for key, value in self.plain.items()}
         self.arena = forebay.open(None, "256MiB")
-        self.cache = self.arena.cache("records", memo="4MiB")
-        self.bare = self.arena.cache("records", memo=None)
+        self.cache = self.arena.cache("records", codec=None, memo="4MiB")
+        self.bare = self.arena.cache("records", codec=None, memo=None)
         self.cache.set_many(self.plain)
         self.large = {f"field-{n}": n for n in range(LARGE_FIELDS)} | {FIELD: "x"}
         self.cache["large"] = self.large

@@ -298,6 +298,16 @@ def records_section() -> str:
     return section("Records", "python bench records", lead, tables)
 
 
+def codecs_section() -> str:
+    import codecs_run
+
+    title, command = "Dictionaries: how they are trained", "python bench codecs"
+    outcome = read("codecs.json")
+    if outcome is None:
+        return missing(title, command)
+    return section(title, command, codecs_run.LEAD, codecs_run.tables(outcome))
+
+
 def traces_section() -> str:
     import traces
 
@@ -318,7 +328,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    options.output.write_text("\n".join([INTRODUCTION, demo_section(), speed_section(), memoize_section(), records_section(), traces_section()]))
+    sections = [demo_section(), speed_section(), memoize_section(), records_section(), codecs_section(), traces_section()]
+    options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 
 if __name__ == "__main__":

@@ -180,6 +180,30 @@ static void number_or_null(fb_json *json, const char *name, uint64_t value, uint
         fb_json_null(json);
 }
 
+/* Values as they were set / what they took; 0 before the first. */
+static double packing_ratio(const forebay_cache_stats *stats)
+{
+    return stats->stored_bytes != 0 ? (double)stats->value_bytes / (double)stats->stored_bytes : 0;
+}
+
+static void write_packing(fb_json *json, const forebay_cache_stats *stats)
+{
+    fb_json_name(json, "codec");
+    fb_json_string(json, stats->codec);
+    number(json, "packed_hits", stats->packed_hits);
+    number(json, "value_bytes", stats->value_bytes);
+    number(json, "stored_bytes", stats->stored_bytes);
+    fb_json_name(json, "ratio");
+    if (stats->stored_bytes != 0)
+        fb_json_double(json, packing_ratio(stats));
+    else
+        fb_json_null(json);
+    number(json, "warmed", stats->warmed);
+    number_or_null(json, "dictionary", stats->dictionary, stats->dictionary);
+    number_or_null(json, "dictionary_ratio_thousandths", stats->dictionary_ratio, stats->dictionary);
+    number_or_null(json, "dictionary_age_ms", stats->dictionary_age_ms, stats->dictionary);
+}
+
 static void write_cache(fb_json *json, const cache_facts *cache)
 {
     fb_json_begin_object(json);
@@ -201,6 +225,7 @@ static void write_cache(fb_json *json, const cache_facts *cache)
     number_or_null(json, "share", cache->stats.share, cache->stats.share);
     number_or_null(json, "limit", cache->stats.limit, cache->stats.limit);
     number_or_null(json, "bytes", cache->stats.bytes, cache->stats.share | cache->stats.limit);
+    write_packing(json, &cache->stats);
     fb_json_end_object(json);
 }
 
@@ -274,6 +299,20 @@ static void print_quota(const forebay_cache_stats *stats)
         printf(", limit %s", fb_size_text(stats->limit, a));
 }
 
+/* How a cache packs, and what that comes to. */
+static void print_packing(const forebay_cache_stats *stats)
+{
+    if (strcmp(stats->codec, "none") == 0)
+        return;
+    printf("; %s", stats->codec);
+    if (stats->stored_bytes != 0)
+        printf(" %.2fx", packing_ratio(stats));
+    if (stats->hits != 0)
+        printf(", %.0f%% of hits unpacked", 100.0 * (double)stats->packed_hits / (double)stats->hits);
+    if (stats->dictionary != 0)
+        printf(", dictionary %u of %" PRIu64 " s ago", stats->dictionary, stats->dictionary_age_ms / 1000);
+}
+
 static void print_caches(const arena_facts *facts)
 {
     printf("caches      %u of %u\n", facts->cache_count, facts->info.cache_count);
@@ -293,6 +332,7 @@ static void print_caches(const arena_facts *facts)
                stats->sets, stats->evictions);
         print_duration(facts->caches[i].ttl_ms);
         print_quota(stats);
+        print_packing(stats);
         putchar('\n');
     }
 }

@@ -39,11 +39,19 @@ typedef struct forebay_cache_options {
     /* A cache that has its limit (8 segments at least) makes room from itself.  It
      * takes no entry larger than half of it. */
     uint64_t limit;   /* the same */
+    /* How values are stored; NULL: whatever the cache has; a new one: "auto".
+     * "none": as they are.  The name of a codec, alone or with a level ("zstd:9"):
+     * packed with that, unless that gains less than an eighth.  "auto": as zstd at
+     * its usual level, small values only once there is a dictionary.  zstd and lz4
+     * use a dictionary trained from the cache's own values, in a thread of the
+     * process that sets the value which makes it due.  Values that are hit often
+     * are kept unpacked, within an eighth of the arena while that is full. */
+    const char *codec;
 } forebay_cache_options;
 
 /* Open the cache `name` (1 to FOREBAY_NAME_MAX bytes), creating it if needed.
- * The ttl and the quotas of `options` are stored by whoever creates it, or asks
- * for `update` (handles that are open keep their ttl; quotas hold for all at
+ * The ttl, the quotas and the codec of `options` are stored by whoever creates it, or asks
+ * for `update` (handles that are open keep their ttl and codec; quotas hold for all at
  * once); NULL takes what is stored.  Another one than the stored:
  * FOREBAY_CONFLICT.  Quotas that cannot be kept: FOREBAY_INVALID.  No room for
  * one more cache: FOREBAY_FULL.  The caller ends `*cache_out` with
@@ -55,6 +63,18 @@ FOREBAY_API void forebay_cache_close(forebay_cache *cache);
 FOREBAY_API const char *forebay_cache_name(const forebay_cache *cache);
 FOREBAY_API uint64_t forebay_cache_ttl_ms(const forebay_cache *cache);
 FOREBAY_API uint32_t forebay_cache_version(const forebay_cache *cache);
+#define FOREBAY_CODEC_TEXT 32u
+/* The option `codec` as text. */
+FOREBAY_API void forebay_cache_codec(const forebay_cache *cache, char text[FOREBAY_CODEC_TEXT]);
+
+/* Whether this handle packs values at all. */
+FOREBAY_API bool forebay_cache_packs(const forebay_cache *cache);
+
+/* Train a dictionary from what is in the cache now, in this call (0.1 to 1 s).
+ * FOREBAY_OK: new values are packed with it.  FOREBAY_MISS: there are too few
+ * values, or it would not pack better than what there is.  FOREBAY_BUSY: another
+ * process or thread is at it.  FOREBAY_INVALID: the cache's codec takes none. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status forebay_cache_train(forebay_cache *cache);
 
 /* Remove the cache `name` and all its entries; its handles miss and fail with
  * FOREBAY_CLOSED from then on.  FOREBAY_MISS if there is none. */
@@ -190,7 +210,8 @@ FOREBAY_API uint64_t forebay_tag_mark(const forebay_cache *cache, const void *ta
  * of `put->capacity` (at least `value_capacity`) bytes at `put->data`; then
  * exactly one of commit and abort.  Between them the calling thread may do
  * anything, other operations included; keep it short, a piece of the arena is
- * held meanwhile.  A process killed in between loses only this value. */
+ * held meanwhile.  A process killed in between loses only this value.  The value
+ * is stored as it is, also in a cache that packs. */
 typedef struct forebay_put {
     void *data;
     size_t capacity;
@@ -276,6 +297,15 @@ typedef struct forebay_cache_stats {
     uint64_t entries;           /* as forebay_len() */
     uint64_t share, limit;      /* as they were asked for; 0: none */
     uint64_t bytes;             /* of the segments it has, if it has a share or a limit; else 0 */
+    char codec[FOREBAY_CODEC_TEXT]; /* as stored */
+    /* of caches that pack, since they were created */
+    uint64_t packed_hits;       /* of the hits: had to be unpacked */
+    uint64_t value_bytes;       /* of values set that could have been packed */
+    uint64_t stored_bytes;      /* what those took, keys and headers not counted */
+    uint64_t warmed;            /* entries stored again unpacked because they were hit often */
+    uint32_t dictionary;        /* id of the current one; 0: none */
+    uint32_t dictionary_ratio;  /* thousandths: values / packed, when it was trained */
+    uint64_t dictionary_age_ms; /* since then */
 } forebay_cache_stats;
 FOREBAY_API forebay_status forebay_cache_get_stats(forebay_cache *cache, forebay_cache_stats *stats);
 

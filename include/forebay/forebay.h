@@ -5,6 +5,7 @@
 
 #include <forebay/arena.h>
 #include <forebay/cache.h>
+#include <forebay/codec.h>
 #include <forebay/status.h>
 
 #endif

@@ -56,12 +56,13 @@ from forebay._core import (
 from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
+from forebay._serializers import PickleWarning
 from forebay._types import ArenaInfo, CacheStats, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
 
-for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, deferred, open, open_fd, plain):
+for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
 
@@ -87,6 +88,7 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "OverflowError",
+    "PickleWarning",
     "Record",
     "RecordList",
     "RecordTuple",

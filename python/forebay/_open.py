@@ -90,11 +90,17 @@ def reopen(path: str, trust: bool, guard: bool) -> Arena:
 
 
 def reopen_cache(
-    arena: Arena, name: str, version: int, lazy: bool, memo: int, encode_hook: Any, decode_hook: Any
+    arena: Arena, name: str, version: int, serializer: Any, lazy: bool, memo: int, encode_hook: Any, decode_hook: Any
 ) -> Cache[Any, Any]:
     """The cache of a pickle."""
     return arena.cache(
-        name, version=version, lazy=lazy, memo=memo, encode_hook=encode_hook, decode_hook=decode_hook
+        name,
+        version=version,
+        serializer=serializer,
+        lazy=lazy,
+        memo=memo,
+        encode_hook=encode_hook,
+        decode_hook=decode_hook,
     )
 
 

@@ -49,3 +49,11 @@ class CacheStats(TypedDict):
     share: int | None
     limit: int | None
     bytes: int | None
+    packed_hits: int
+    value_bytes: int
+    stored_bytes: int
+    warmed: int
+    codec: str | None
+    ratio: float | None
+    dictionary: int | None
+    dictionary_age: float | None

@@ -3,7 +3,7 @@
  * (ARENA_FORMAT_VERSION) and a change of docs/arena-format.md.
  *
  *   0           4096
- *   [superblock][rows][caches][counters][segment table][policy][index | segments ...   ]
+ *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][index | segments ...]
  *
  * Offsets, never pointers: mappings differ by process.  The index begins with
  * index_initial buckets and grows into segment 0, 1, 2, ...: bucket b is always
@@ -18,7 +18,7 @@
 
 #define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
 #define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
-#define ARENA_FORMAT_VERSION 1u
+#define ARENA_FORMAT_VERSION 2u
 #define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
 
 #define ROW_LANES 8u        /* operations one process may have under way at once */
@@ -30,6 +30,7 @@
 #define TTL_CLASSES 4u
 #define HEADS_PER_QUEUE (TTL_CLASSES * HEADS_PER_CLASS)
 #define CACHE_COUNT_MAX 128u /* 7 bits of an entry's tag */
+#define DICTIONARY_SLOTS 64u /* 6 bits of a dictionary's id, a bit each in a segment's record */
 
 /* Where everything is.  Written once at format, covered by the checksum; every
  * process checks it at open and then uses its own copy only. */
@@ -51,9 +52,12 @@ typedef struct arena_geometry {
     uint32_t index_initial; /* buckets, a power of two */
     uint64_t tags_offset;
     uint32_t tag_count;     /* a power of two */
+    uint32_t dictionary_count; /* at most DICTIONARY_SLOTS */
+    uint64_t dictionaries_offset; /* of their records; their bytes follow */
+    uint32_t dictionary_size;  /* room for the bytes of each */
     uint32_t reserved;      /* 0 */
 } arena_geometry;
-static_assert(sizeof(arena_geometry) == 112, "fixed for format 1");
+static_assert(sizeof(arena_geometry) == 128, "fixed for format 2");
 
 typedef struct arena_superblock {
     /* line 0: identity */
@@ -68,7 +72,7 @@ typedef struct arena_superblock {
     arena_geometry geometry;
     uint64_t checksum;
     uint32_t on_disk;       /* entries carry checksums: the file outlives a reboot */
-    uint8_t reserved1[20];
+    uint8_t reserved1[4];
 
     /* clock: arena ms = CLOCK_MONOTONIC(_COARSE) ms + clock_offset */
     _Alignas(64) uint8_t boot_id[16];  /* under the creation lock */
@@ -87,6 +91,7 @@ typedef struct arena_superblock {
     _Atomic uint32_t segments_free;               /* recounted when they get few; a hint */
     _Atomic uint32_t victim[QUEUE_COUNT];         /* segment + 1 being evicted; a hint */
     _Atomic uint32_t rows_used;                   /* rows from here on were never in use */
+    _Atomic uint64_t warm;                        /* units of packable entries kept unpacked, as of the last count; a hint */
     _Alignas(64) _Atomic uint32_t heads[QUEUE_COUNT][HEADS_PER_QUEUE]; /* segment + 1; hints: the segment's word decides */
 } arena_superblock;
 static_assert(sizeof(arena_superblock) <= 4096, "the superblock is one page");
@@ -111,12 +116,12 @@ typedef struct arena_row {
     /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
     _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
 } arena_row;
-static_assert(sizeof(arena_row) == 960, "fixed for format 1");
+static_assert(sizeof(arena_row) == 960, "fixed for format 2");
 
 /* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
  * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
- * name, ttl_ms, share and limit are written under the table lock before `word`
- * says live. */
+ * name, ttl_ms, share, limit and codec are written under the table lock before
+ * `word` says live. */
 typedef struct arena_cache {
     _Atomic uint64_t word;
     _Atomic uint64_t ttl_ms; /* 0: for ever */
@@ -126,14 +131,31 @@ typedef struct arena_cache {
     _Atomic uint32_t purged;  /* generation (24 bits) at the last purge that came to its end */
     _Atomic uint32_t segments; /* of its group; a hint, recounted at each allocation */
     _Atomic uint32_t victim;  /* as the superblock's, of its group */
-    uint8_t reserved0[12];
+    _Atomic uint32_t codec;   /* packing.h */
+    _Atomic uint32_t dictionary; /* id of the one that new entries are packed with; 0: none */
+    _Atomic uint32_t misfits; /* values in a row that packing did not make smaller; a hint */
     _Alignas(64) _Atomic uint32_t heads[QUEUE_COUNT][HEADS_PER_CLASS]; /* as the superblock's, of its group */
     char name[48];
-    uint8_t reserved1[16];
+    _Atomic uint64_t trainer;    /* (row, generation) << 16 | 1 of who trains a dictionary; 0: nobody */
+    _Atomic uint64_t packable;   /* bytes of values that a dictionary is for, set so far; a hint */
+    _Atomic uint64_t train_at;   /* `packable` from which a dictionary is due; a hint */
+    uint8_t reserved1[56];
 } arena_cache;
-static_assert(sizeof(arena_cache) == 192, "fixed for format 1");
+static_assert(sizeof(arena_cache) == 256, "fixed for format 2");
 
-enum counter { COUNTER_HITS, COUNTER_MISSES, COUNTER_SETS, COUNTER_DELETES, COUNTER_EVICTIONS, COUNTER_EXPIRATIONS, COUNTER_COUNT };
+enum counter {
+    COUNTER_HITS,
+    COUNTER_MISSES,
+    COUNTER_SETS,
+    COUNTER_DELETES,
+    COUNTER_EVICTIONS,
+    COUNTER_EXPIRATIONS,
+    COUNTER_PACKED_HITS,  /* of the hits: had to be unpacked */
+    COUNTER_VALUE_BYTES,  /* of values set in a cache that packs */
+    COUNTER_STORED_BYTES, /* what those took */
+    COUNTER_WARMED,       /* entries stored unpacked because they were hit */
+    COUNTER_COUNT,
+};
 
 /* The counters of one cache in one row; inherited by a later row with the same
  * cache when the owner dies, never reset.  `entries` may be negative in one
@@ -142,8 +164,9 @@ typedef struct arena_counters {
     _Atomic uint64_t owner_and_cache; /* see counters.h */
     _Atomic int64_t entries;
     _Atomic uint64_t counts[COUNTER_COUNT];
+    uint8_t reserved[32];
 } arena_counters;
-static_assert(sizeof(arena_counters) == 64, "one cache line");
+static_assert(sizeof(arena_counters) == 128, "two cache lines");
 
 /* A segment's record.  `word` = state (4 bits) | queue << 4 (1 bit) | class << 5 (2 bits) |
  * group << 8 (8 bits) | owner row << 16 (12 bits) | low 32 bits of the owner's generation << 28;
@@ -159,7 +182,8 @@ typedef struct arena_segment {
     _Atomic uint32_t run;         /* segments of a run, at its first; else 1 */
     _Atomic uint32_t kept;        /* units copied forward from it; by the owner */
     _Atomic uint32_t dead;        /* units replaced, deleted or moved away; a hint: what the killed did is missing */
-    uint8_t reserved[12];
+    _Atomic uint32_t warm;        /* units of packable entries that are kept unpacked */
+    _Atomic uint64_t dictionaries; /* bit i: an entry here may need the dictionary in slot i */
 } arena_segment;
 static_assert(sizeof(arena_segment) == 64, "one cache line");
 
@@ -175,6 +199,31 @@ enum segment_state {
     SEGMENT_INDEX = 8,    /* given to the index, for good */
 };
 
+/* A dictionary's record.  `word` = state (4 bits) | owner row << 16 (12 bits) | low 32
+ * bits of the owner's generation << 28, the owner part 0 unless the state is a
+ * claimed one.  id = use of the slot (18 bits, from 1) << 6 | slot: never given twice. */
+typedef struct arena_dictionary {
+    _Atomic uint64_t word;
+    _Atomic uint32_t id;      /* of what lies here; 0 while that is being written */
+    _Atomic uint32_t uses;    /* how often the slot was given out */
+    _Atomic uint32_t length;
+    _Atomic uint32_t codec;   /* the only one it is used with */
+    _Atomic uint32_t cache;   /* number */
+    _Atomic uint32_t life;    /* of the cache */
+    _Atomic uint64_t checksum; /* XXH3 of its bytes, seeded with the id */
+    _Atomic uint64_t trained; /* arena ms */
+    _Atomic uint32_t ratio;   /* raw / packed of the samples it was tried on, in thousandths */
+    uint8_t reserved[12];
+} arena_dictionary;
+static_assert(sizeof(arena_dictionary) == 64, "one cache line");
+
+enum dictionary_state {
+    DICTIONARY_FREE = 0,
+    DICTIONARY_WRITING = 1,  /* claimed */
+    DICTIONARY_READY = 2,
+    DICTIONARY_RETIRING = 3, /* claimed: the owner looks whether an entry may need it */
+};
+
 /* An entry: this word, then if flagged 5 bytes of expiry (arena ms), 8 bytes of
  * value length, 4 bytes of checksum, 4 bytes of version, 1 byte that counts
  * tags and 8 bytes for each; then key, value, zero to seven bytes of padding.
@@ -186,7 +235,7 @@ enum segment_state {
  *        18..34 value length (17 bits)
  *        35     has a version
  *        36     has tags
- *        37     0
+ *        37     the value is packed: packed.h
  *        38..53 cache tag
  *        54..63 history: score (6 bits), epoch (4 bits) */
 #define ENTRY_EXPIRY_SIZE 5u

@@ -71,6 +71,7 @@ static void set_places(forebay_arena *arena, const arena_geometry *g)
     arena->segments = (arena_segment *)(base + g->segments_offset);
     arena->tags = (_Atomic uint64_t *)(void *)(base + g->tags_offset);
     arena->policy = base + g->policy_offset;
+    arena->dictionaries = (arena_dictionary *)(base + g->dictionaries_offset);
     arena->buckets = (arena_bucket *)(base + g->index_offset);
     arena->max_entry = fb_geometry_max_entry(g);
     arena->segment_shift = (uint32_t)__builtin_ctz(g->segment_size);

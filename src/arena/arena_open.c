@@ -364,6 +364,9 @@ forebay_status forebay_arena_close(forebay_arena *arena)
         return FOREBAY_OK;
     if (atomic_load(&arena->views) != 0)
         return FOREBAY_BUSY;
+    void (*end_packing)(forebay_arena *) = atomic_load(&arena->end_packing);
+    if (end_packing != NULL)
+        end_packing(arena);
     if (arena->base != NULL)
         fb_row_detach(arena);
     fb_registry_remove(arena);

@@ -26,6 +26,7 @@ struct forebay_arena {
     arena_segment *segments;
     _Atomic uint64_t *tags;   /* counters: cache/tags.h */
     uint8_t *policy;
+    arena_dictionary *dictionaries; /* records; their bytes: fb_dictionary_bytes() */
     arena_bucket *buckets;
     uint64_t hash_seed;
     uint64_t max_entry;       /* bytes of key and value; of the geometry */
@@ -57,6 +58,10 @@ struct forebay_arena {
     _Atomic uint64_t *row_checked; /* per row: arena ms of the last liveness check, private */
     _Atomic bool replaced;    /* the path leads to another file now */
     _Atomic bool truncated;   /* the guard caught a fault: every call fails from now on */
+    /* what the cache layer keeps in this process, made when first needed, and what
+     * ends it before the mapping goes; NULL: nothing yet */
+    _Atomic(struct packing_side *) packing;
+    _Atomic(void (*)(struct forebay_arena *)) end_packing;
     struct forebay_arena *next_open; /* registry.c, under its lock */
 };
 

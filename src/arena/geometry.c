@@ -11,6 +11,10 @@
 #define SEGMENTS_WANTED 512u             /* and what rounding to a power of two makes of it: up to twice as many */
 #define BYTES_PER_TAG 8192u              /* a thousandth of the arena */
 #define TAGS_MIN 128u
+#define DICTIONARIES_PART 128u           /* of the arena, for the bytes of dictionaries */
+#define DICTIONARY_SIZE_MIN 2048u
+#define DICTIONARY_SIZE_MAX 112640u      /* more gains next to nothing: docs/measurements.md */
+#define DICTIONARIES_WANTED 8u
 #define SEGMENT_SIZE_MAX (UINT64_C(1) << 30)
 #define BYTES_PER_INITIAL_BUCKET 8192u   /* the index grows; entries of 1 KiB start it right */
 #define INDEX_INITIAL_MIN 64u
@@ -54,10 +58,12 @@ static void lay_out(arena_geometry *g)
     g->counters_offset = g->caches_offset + g->cache_count * sizeof(arena_cache);
     g->tags_offset = g->counters_offset + g->counter_count * sizeof(arena_counters);
     g->segments_offset = g->tags_offset + g->tag_count * sizeof(uint64_t);
-    taken = g->segments_offset + g->policy_size + g->index_initial * sizeof(arena_bucket);
+    uint64_t dictionaries = g->dictionary_count * (sizeof(arena_dictionary) + (uint64_t)g->dictionary_size);
+    taken = g->segments_offset + g->policy_size + dictionaries + g->index_initial * sizeof(arena_bucket);
     g->segment_count = (uint32_t)((g->size - taken) / (g->segment_size + sizeof(arena_segment)));
     g->policy_offset = g->segments_offset + g->segment_count * sizeof(arena_segment);
-    g->index_offset = g->policy_offset + g->policy_size;
+    g->dictionaries_offset = g->policy_offset + g->policy_size;
+    g->index_offset = g->dictionaries_offset + dictionaries;
     g->data_offset = g->index_offset + g->index_initial * sizeof(arena_bucket);
 }
 
@@ -76,6 +82,9 @@ bool fb_geometry_compute(uint64_t size, arena_geometry *geometry_out)
                                       INDEX_INITIAL_MIN, UINT32_MAX);
     g.tag_count = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_TAG), TAGS_MIN, UINT64_C(1) << TAG_NUMBER_BITS);
     g.policy_size = size / 100 * 3 / PAGE * PAGE;
+    g.dictionary_size = (uint32_t)clamp(size / DICTIONARIES_PART / DICTIONARIES_WANTED / 64 * 64, DICTIONARY_SIZE_MIN,
+                                        DICTIONARY_SIZE_MAX);
+    g.dictionary_count = (uint32_t)clamp(size / DICTIONARIES_PART / g.dictionary_size, 1, DICTIONARY_SLOTS);
     lay_out(&g);
     *geometry_out = g;
     return true;

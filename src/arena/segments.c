@@ -190,6 +190,8 @@ void fb_segment_begin(forebay_arena *arena, uint32_t segment, uint32_t run)
     atomic_store_explicit(&record->cursor, 0, memory_order_relaxed);
     atomic_store_explicit(&record->kept, 0, memory_order_relaxed);
     atomic_store_explicit(&record->dead, 0, memory_order_relaxed);
+    atomic_store_explicit(&record->warm, 0, memory_order_relaxed);
+    atomic_store_explicit(&record->dictionaries, 0, memory_order_relaxed);
     atomic_store_explicit(&record->run, run, memory_order_relaxed);
     atomic_store_explicit(&record->last_expiry, 0, memory_order_relaxed);
     atomic_store_explicit(&record->sequence, atomic_fetch_add(&arena->super->sequence, 1), memory_order_relaxed);

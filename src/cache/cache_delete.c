@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "arena/arena_clock.h"
 #include "cache/cache_state.h"
 #include "base/copy.h"
@@ -35,6 +37,28 @@ size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t
     return deleted;
 }
 
+/* Copy the value of the entry, held, into what `sink` provides.  FOREBAY_MISS: it
+ * cannot be unpacked. */
+static forebay_status copy_value(forebay_arena *arena, const entry_view *view, const forebay_sink *sink)
+{
+    forebay_kind kind = (forebay_kind)view->kind;
+    if (view->header & ENTRY_PACKED) {
+        unpacked_value value;
+        if (!fb_packed_read(arena, view, &value))
+            return FOREBAY_MISS;
+        void *to = sink->room(sink->context, 0, value.length, kind);
+        if (to != NULL)
+            memcpy(to, value.data, value.length);
+        free(value.data);
+        return to != NULL ? FOREBAY_OK : FOREBAY_NOMEM;
+    }
+    void *room = sink->room(sink->context, 0, view->value_length, kind);
+    if (room == NULL)
+        return FOREBAY_NOMEM;
+    fb_copy_out(room, view->value, view->value_length);
+    return FOREBAY_OK;
+}
+
 /* Copy the entry out and remove exactly it.  True when *status is decided: MISS
  * if the look was certain. */
 static bool try_pop(forebay_cache *cache, const index_key *key, const forebay_sink *sink, uint32_t lane, uint64_t now,
@@ -49,12 +73,11 @@ static bool try_pop(forebay_cache *cache, const index_key *key, const forebay_si
         return !fb_index_look_is_split(arena, &look) && fb_index_word(arena) == look.word && fb_index_moves(arena) == moves;
     if (!fb_index_counts(arena, key, &match.view, now))
         return true;
-    void *room = sink->room(sink->context, 0, match.view.value_length, (forebay_kind)match.view.kind);
-    if (room == NULL) {
+    forebay_status copied = copy_value(arena, &match.view, sink);
+    if (copied == FOREBAY_NOMEM) {
         *status = FOREBAY_NOMEM;
         return true;
     }
-    fb_copy_out(room, match.view.value, match.view.value_length);
     /* an entry that spans segments is held by its first only: whole if its slot is the same */
     uint64_t word = match.word;
     while (fb_slot_same(word, match.word)) {
@@ -63,7 +86,7 @@ static bool try_pop(forebay_cache *cache, const index_key *key, const forebay_si
         fb_segment_note_dead(arena, match.view.segment, match.view.units);
         atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);
         fb_cache_count(cache, COUNTER_DELETES);
-        *status = FOREBAY_OK;
+        *status = copied; /* one that nobody can read any more is none */
         return true;
     }
     return false;

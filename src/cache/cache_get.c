@@ -3,10 +3,8 @@
 #include "arena/arena_clock.h"
 #include "base/copy.h"
 #include "cache/hit.h"
+#include "cache/reading.h"
 
-/* Copies longer than this hold the segment, so that a stream of evictions does
- * not make them begin again and again. */
-#define HOLD_ABOVE ((uint64_t)64 << 10)
 #define GET_TRIES 16
 /* Keys of a batch whose memory is asked for at once: about the number of cache
  * lines a core can wait for. */
@@ -17,18 +15,6 @@
 #define BATCH_LINES 8
 
 typedef enum look_result { LOOK_FOUND, LOOK_NONE, LOOK_AGAIN } look_result;
-
-/* A slot that has this key, as far as one look can tell. */
-typedef struct read_match {
-    _Atomic uint64_t *slot;
-    uint64_t word;
-    entry_view view;
-} read_match;
-
-static bool slot_unchanged(const read_match *match)
-{
-    return fb_slot_same(atomic_load_explicit(match->slot, memory_order_acquire), match->word);
-}
 
 /* Ask for the first lines of an entry at once: a cold one costs a wait for memory
  * a line otherwise.  (A wrong guess of the length costs bandwidth only.) */
@@ -54,7 +40,7 @@ static look_result find(forebay_arena *arena, const index_key *key, const index_
             if (fb_entry_view_reading(arena, match->slot, match->word, &match->view) && fb_index_key_equal(key, &match->view))
                 return LOOK_FOUND;
             fb_copy_fence();
-            if (!slot_unchanged(match))
+            if (!fb_slot_unchanged(match))
                 return LOOK_AGAIN; /* what was compared may be another life's bytes */
         }
     }
@@ -74,7 +60,7 @@ static forebay_status copy_out(forebay_cache *cache, read_match *match, const fo
     fb_copy_out(room, view->value, view->value_length);
     /* later segments of a run have lives of their own: the entry was whole if it is still there */
     bool is_run = view->units > fb_segment_units(arena);
-    *torn = !fb_entry_stable(arena, view) || (is_run && !slot_unchanged(match));
+    *torn = !fb_entry_stable(arena, view) || (is_run && !fb_slot_unchanged(match));
     return FOREBAY_OK;
 }
 
@@ -97,8 +83,6 @@ __attribute__((noinline)) static void help_split(forebay_arena *arena)
     fb_lane_leave(arena, lane);
 }
 
-typedef enum serve_result { SERVED, SERVE_AGAIN, SERVE_EXPIRED } serve_result;
-
 /* Copy out what was found.  SERVE_AGAIN: it changed meanwhile; SERVED: with *status. */
 __attribute__((always_inline)) static inline serve_result serve(forebay_cache *cache, const index_key *key,
                                                                 read_match *match, const forebay_sink *sink,
@@ -107,6 +91,8 @@ __attribute__((always_inline)) static inline serve_result serve(forebay_cache *c
     forebay_arena *arena = cache->arena;
     if (!fb_index_readable(arena, key, &match->view, now))
         return fb_entry_stable(arena, &match->view) ? SERVE_EXPIRED : SERVE_AGAIN;
+    if (__builtin_expect((match->view.header & ENTRY_PACKED) != 0, 0))
+        return fb_serve_packed(cache, key, match, sink, item, now, status);
     bool torn;
     *status = match->view.value_length > HOLD_ABOVE ? copy_out_held(cache, match, sink, item, &torn)
                                                     : copy_out(cache, match, sink, item, &torn);

@@ -3,6 +3,7 @@
 #include "arena/arena_clock.h"
 #include "base/copy.h"
 #include "cache/put.h"
+#include "cache/trainer.h"
 
 static forebay_status set_one(forebay_cache *cache, const index_key *key, const void *value, size_t value_length,
                               forebay_kind kind, const put_extras *extras, forebay_set_mode mode, uint32_t lane, uint64_t now)
@@ -19,6 +20,27 @@ static forebay_status set_one(forebay_cache *cache, const index_key *key, const 
     return fb_put_commit(cache, &put, value_length, kind, mode, lane, now);
 }
 
+/* The same where the value may be packed first. */
+__attribute__((noinline)) static forebay_status set_packed(forebay_cache *cache, const index_key *key, const void *value,
+                                                           size_t value_length, forebay_kind kind, const put_extras *extras,
+                                                           forebay_set_mode mode, uint64_t now)
+{
+    uint8_t buffer[PACKED_BUFFER];
+    stored_value stored = fb_cache_pack(cache, key->hash, value, value_length, kind, buffer);
+    uint32_t lane = fb_lane_enter(cache->arena);
+    forebay_put put;
+    forebay_status status = fb_put_stored(cache, key, &stored, value, value_length, extras, now, lane, &put);
+    if (status == FOREBAY_OK)
+        status = fb_put_commit(cache, &put, stored.length, kind, mode, lane, now);
+    else if (mode == FOREBAY_SET)
+        fb_put_remove_old(cache, lane, key, now);
+    fb_put_end(cache->arena, lane, now);
+    fb_stored_clear(&stored);
+    if (status == FOREBAY_OK)
+        fb_training_note(cache, value_length, stored.length);
+    return status;
+}
+
 forebay_status forebay_set_with(forebay_cache *cache, const void *key, size_t key_length, const void *value,
                                 size_t value_length, forebay_kind kind, const forebay_set_options *options)
 {
@@ -30,6 +52,8 @@ forebay_status forebay_set_with(forebay_cache *cache, const void *key, size_t ke
     resolved_options resolved;
     if (fb_value_is_bad(value, value_length, kind) || fb_options_resolve(cache, options, now, &resolved) != FOREBAY_OK)
         return FOREBAY_INVALID;
+    if (fb_cache_packs(cache, value_length, kind))
+        return set_packed(cache, &k, value, value_length, kind, &resolved.extras, options->mode, now);
     uint32_t lane = fb_lane_enter(cache->arena);
     status = set_one(cache, &k, value, value_length, kind, &resolved.extras, options->mode, lane, now);
     fb_put_end(cache->arena, lane, now);

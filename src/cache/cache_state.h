@@ -7,6 +7,7 @@
 
 #include "arena/counters.h"
 #include "cache/index.h"
+#include "cache/packed.h"
 
 struct forebay_cache {
     forebay_arena *arena;
@@ -15,6 +16,10 @@ struct forebay_cache {
     uint32_t life;        /* of the record when opened: another means dropped */
     uint64_t ttl_ms;      /* 0: for ever */
     uint32_t version;     /* of what this handle writes and reads; 0: none */
+    uint32_t codec;       /* as the record's when this handle was opened */
+    packing packing;      /* what follows from that, for what this handle writes */
+    _Atomic uint32_t packed_hits; /* when to store one unpacked: warm.c */
+    _Atomic uint64_t tally;       /* bytes set since `packable` of the record was raised: trainer.c */
     /* this row's counters; looked up anew when the row changes (fork) */
     _Atomic(arena_counters *) counters;
     _Atomic uint64_t counters_owner;

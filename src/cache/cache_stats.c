@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "arena/arena_clock.h"
 #include "arena/segments.h"
 #include "cache/cache_state.h"
 
@@ -32,6 +33,19 @@ forebay_status forebay_cache_get_stats(forebay_cache *cache, forebay_cache_stats
     stats->entries = entries > 0 ? (uint64_t)entries : 0;
     stats->share = atomic_load_explicit(&cache->record->share, memory_order_relaxed);
     stats->limit = atomic_load_explicit(&cache->record->limit, memory_order_relaxed);
+    fb_packing_text(atomic_load_explicit(&cache->record->codec, memory_order_relaxed), stats->codec);
+    stats->packed_hits = sums.counts[COUNTER_PACKED_HITS];
+    stats->value_bytes = sums.counts[COUNTER_VALUE_BYTES];
+    stats->stored_bytes = sums.counts[COUNTER_STORED_BYTES];
+    stats->warmed = sums.counts[COUNTER_WARMED];
+    dictionary_facts facts;
+    uint32_t current = fb_dictionary_current(cache->arena, cache->number);
+    if (current != DICTIONARY_NONE && fb_dictionary_look_up(cache->arena, current, &facts)) {
+        uint64_t now = fb_now_ms(cache->arena);
+        stats->dictionary = current;
+        stats->dictionary_ratio = facts.ratio;
+        stats->dictionary_age_ms = now > facts.trained ? now - facts.trained : 0;
+    }
     if ((stats->share | stats->limit) != 0)
         stats->bytes = (uint64_t)fb_group_segments(cache->arena, cache->number + 1) << cache->arena->segment_shift;
     return FOREBAY_OK;

@@ -12,6 +12,7 @@
 #include "cache/cache_state.h"
 #include "cache/purge.h"
 #include "cache/quota.h"
+#include "cache/trainer.h"
 
 #define TABLE_LOCK_MS 10000u
 /* Entries name a generation by 9 bits of its 24. */
@@ -27,6 +28,7 @@ static uint64_t record_word(const arena_cache *record)
 /* The options that are stored; 0: for ever, none. */
 typedef struct stored_options {
     uint64_t ttl_ms, share, limit;
+    uint32_t codec; /* packed.h; 0: auto */
 } stored_options;
 
 /* A record as of one moment. */
@@ -38,7 +40,8 @@ typedef struct found_record {
 
 static stored_options options_of(const arena_cache *record)
 {
-    return (stored_options){atomic_load(&record->ttl_ms), atomic_load(&record->share), atomic_load(&record->limit)};
+    return (stored_options){atomic_load(&record->ttl_ms), atomic_load(&record->share), atomic_load(&record->limit),
+                            atomic_load(&record->codec)};
 }
 
 static void store_options(arena_cache *record, const stored_options *options)
@@ -46,6 +49,8 @@ static void store_options(arena_cache *record, const stored_options *options)
     atomic_store(&record->ttl_ms, options->ttl_ms);
     atomic_store(&record->share, options->share);
     atomic_store(&record->limit, options->limit);
+    if (atomic_exchange(&record->codec, options->codec) != options->codec)
+        fb_training_forget(record);
 }
 
 /* The live record of this name. */
@@ -100,6 +105,7 @@ static forebay_status create_record(forebay_arena *arena, const char *name, cons
         memset(record->name, 0, sizeof record->name);
         memcpy(record->name, name, strlen(name));
         store_options(record, options);
+        fb_training_forget(record);
         atomic_store_explicit(&record->entries_cleared, 0, memory_order_relaxed);
         fb_counters_forget(arena, i);
         (void)next_generation(arena, record, ANY_LIFE, true, false);
@@ -119,12 +125,14 @@ static stored_options asked(const forebay_cache_options *options, stored_options
         stored.share = options->share == FOREBAY_QUOTA_NONE ? 0 : options->share;
     if (options->limit != FOREBAY_QUOTA_STORED)
         stored.limit = options->limit == FOREBAY_QUOTA_NONE ? 0 : options->limit;
+    if (options->codec != NULL)
+        (void)fb_packing_parse(options->codec, &stored.codec); /* checked before */
     return stored;
 }
 
 static bool are_same(const stored_options *a, const stored_options *b)
 {
-    return a->ttl_ms == b->ttl_ms && a->share == b->share && a->limit == b->limit;
+    return a->ttl_ms == b->ttl_ms && a->share == b->share && a->limit == b->limit && a->codec == b->codec;
 }
 
 /* Can the quotas be kept?  Under the table lock; `number`: whose, -1 a new one's. */
@@ -229,6 +237,10 @@ static forebay_status refuse_other_options(const char *name, const stored_option
     } else if (stored->limit != wanted->limit) {
         which = "limit";
         have = text_of(stored->limit, 1, "bytes", text);
+    } else if (stored->codec != wanted->codec) {
+        which = "codec";
+        fb_packing_text(stored->codec, text);
+        have = text;
     }
     return fb_error(error, FOREBAY_CONFLICT, 0, "the cache '%s' exists with another %s (%s): open it with that one, or without "
                     "options, or change it with update", name, which, have);
@@ -246,6 +258,16 @@ static forebay_status settle_options(forebay_arena *arena, const char *name, con
     return update_options(arena, name, options, found, error);
 }
 
+static forebay_status refuse_codec(const char *codec, forebay_error *error)
+{
+    char names[128] = "";
+    for (int c = 1; forebay_codec_get(c) != NULL; c++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), ", %s (%d to %d)", forebay_codec_get(c)->name,
+                 forebay_codec_get(c)->least_level, forebay_codec_get(c)->most_level);
+    return fb_error(error, FOREBAY_INVALID, 0, "there is no codec or level '%.40s': use auto, none, or a name with or without "
+                    "a level, as zstd:9: %s", codec, names + 2);
+}
+
 forebay_status forebay_cache_open(forebay_arena *arena, const char *name, const forebay_cache_options *options,
                                   forebay_cache **cache_out, forebay_error *error)
 {
@@ -256,6 +278,9 @@ forebay_status forebay_cache_open(forebay_arena *arena, const char *name, const 
     size_t length = name != NULL ? strlen(name) : 0;
     if (length == 0 || length > FOREBAY_NAME_MAX)
         return fb_error(error, FOREBAY_INVALID, 0, "a cache's name has 1 to %u bytes, this one has %zu", FOREBAY_NAME_MAX, length);
+    uint32_t codec;
+    if (options != NULL && options->codec != NULL && !fb_packing_parse(options->codec, &codec))
+        return refuse_codec(options->codec, error);
     found_record found;
     status = find_or_create(arena, name, options, &found, error);
     if (status != FOREBAY_OK)
@@ -272,6 +297,8 @@ forebay_status forebay_cache_open(forebay_arena *arena, const char *name, const 
     cache->life = found.life;
     cache->ttl_ms = found.options.ttl_ms;
     cache->version = options != NULL ? options->version : 0;
+    cache->codec = found.options.codec;
+    cache->packing = fb_packing_of(cache->codec);
     atomic_init(&cache->counters_owner, UINT64_MAX);
     memcpy(cache->name, name, length);
     *cache_out = cache;
@@ -281,6 +308,12 @@ forebay_status forebay_cache_open(forebay_arena *arena, const char *name, const 
 void forebay_cache_close(forebay_cache *cache) { free(cache); }
 const char *forebay_cache_name(const forebay_cache *cache) { return cache->name; }
 uint64_t forebay_cache_ttl_ms(const forebay_cache *cache) { return cache->ttl_ms; }
+void forebay_cache_codec(const forebay_cache *cache, char text[FOREBAY_CODEC_TEXT])
+{
+    fb_packing_text(cache->codec, text);
+}
+
+bool forebay_cache_packs(const forebay_cache *cache) { return cache->packing.codec != FOREBAY_CODEC_NONE; }
 uint32_t forebay_cache_version(const forebay_cache *cache) { return cache->version; }
 
 forebay_status forebay_cache_drop(forebay_arena *arena, const char *name)

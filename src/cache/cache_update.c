@@ -4,6 +4,7 @@
 #include "arena/arena_clock.h"
 #include "base/copy.h"
 #include "cache/put.h"
+#include "cache/trainer.h"
 
 typedef enum update_result { UPDATE_DONE, UPDATE_AGAIN } update_result;
 
@@ -116,13 +117,18 @@ static update_result try_touch(update *u, uint64_t ttl_ms)
     if (!find_counting(u, &match, &final))
         return final ? done(u, FOREBAY_MISS) : UPDATE_AGAIN;
     uint64_t tags[FOREBAY_TAGS_MAX];
-    put_extras extras = {fb_cache_expiry(u->cache, ttl_ms, u->now), tags, copy_tags(&match.view, tags)};
+    put_extras extras = {.expiry = fb_cache_expiry(u->cache, ttl_ms, u->now), .tags = tags,
+                         .tag_count = copy_tags(&match.view, tags)};
     if (extras.expiry == 0 && match.view.expiry == 0)
         return done(u, FOREBAY_OK); /* for ever, as it was */
     forebay_put put;
     forebay_status status = fb_put_begin(u->cache, &u->key, match.view.value_length, &extras, u->now, u->lane, &put);
     if (status != FOREBAY_OK)
         return done(u, status);
+    if ((match.view.header & ENTRY_PACKED) && !fb_put_note_packed(u->cache->arena, &put, fb_packed_dictionary(&match.view))) {
+        fb_put_abort(u->cache->arena, &put);
+        return done(u, FOREBAY_FULL);
+    }
     fb_copy_in(put.data, match.view.value, match.view.value_length);
     return fb_put_commit_over(u->cache, &put, match.view.value_length, (forebay_kind)match.view.kind, &match)
                ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
@@ -147,25 +153,43 @@ uint64_t forebay_token(const forebay_cache *cache, const void *value, size_t val
     return fb_hash(value, value_length, cache->arena->hash_seed ^ ((uint64_t)kind + 1) * UINT64_C(0x9e3779b97f4a7c15));
 }
 
-static update_result try_cas(update *u, uint64_t token, const void *value, size_t value_length, forebay_kind kind,
-                             const put_extras *extras)
+/* The token of the entry, held; of a packed one that of its value.  False: that
+ * cannot be read (any more). */
+static bool token_of_entry(const update *u, const entry_view *view, uint64_t *token)
+{
+    forebay_kind kind = (forebay_kind)view->kind;
+    if (!(view->header & ENTRY_PACKED)) {
+        *token = forebay_token(u->cache, view->value, view->value_length, kind);
+        return true;
+    }
+    unpacked_value value;
+    if (!fb_packed_read(u->cache->arena, view, &value))
+        return false;
+    *token = forebay_token(u->cache, value.data, value.length, kind);
+    free(value.data);
+    return true;
+}
+
+static update_result try_cas(update *u, uint64_t token, stored_value *stored, const void *value, size_t value_length,
+                             forebay_kind kind, const put_extras *extras)
 {
     index_match match;
     bool final;
     if (!find_counting(u, &match, &final))
         return final ? done(u, FOREBAY_MISS) : UPDATE_AGAIN;
-    uint64_t there = forebay_token(u->cache, match.view.value, match.view.value_length, (forebay_kind)match.view.kind);
+    uint64_t there;
+    bool readable = token_of_entry(u, &match.view, &there);
     if (!fb_slot_same(atomic_load(match.slot), match.word)) /* the later segments of a run are not held */
         return UPDATE_AGAIN;
+    if (!readable)
+        return done(u, FOREBAY_MISS);
     if (there != token)
         return done(u, FOREBAY_EXISTS);
     forebay_put put;
-    forebay_status status = fb_put_begin(u->cache, &u->key, value_length, extras, u->now, u->lane, &put);
+    forebay_status status = fb_put_stored(u->cache, &u->key, stored, value, value_length, extras, u->now, u->lane, &put);
     if (status != FOREBAY_OK)
         return done(u, status);
-    if (value_length != 0)
-        fb_copy_in(put.data, value, value_length);
-    return fb_put_commit_over(u->cache, &put, value_length, kind, &match) ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
+    return fb_put_commit_over(u->cache, &put, stored->length, kind, &match) ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
 }
 
 forebay_status forebay_cas(forebay_cache *cache, const void *key, size_t key_length, uint64_t token, const void *value,
@@ -180,9 +204,13 @@ forebay_status forebay_cas(forebay_cache *cache, const void *key, size_t key_len
     if (status == FOREBAY_OK && fb_value_is_bad(value, value_length, kind))
         status = FOREBAY_INVALID;
     u.status = status;
-    if (status == FOREBAY_OK)
-        while (try_cas(&u, token, value, value_length, kind, &resolved.extras) == UPDATE_AGAIN)
+    if (status == FOREBAY_OK) {
+        uint8_t buffer[PACKED_BUFFER];
+        stored_value stored = fb_cache_pack(cache, u.key.hash, value, value_length, kind, buffer);
+        while (try_cas(&u, token, &stored, value, value_length, kind, &resolved.extras) == UPDATE_AGAIN)
             ;
+        fb_stored_clear(&stored);
+    }
     fb_put_end(cache->arena, u.lane, u.now);
     return u.status;
 }

@@ -31,7 +31,8 @@ static bool view_pinned(forebay_cache *cache, const index_key *key, uint32_t lan
     for (int t = 0; t < VIEW_TRIES && again; t++) {
         index_match match;
         index_look look = fb_index_look_settled(arena, lane, key->hash);
-        if (!fb_index_find_held(arena, lane, key, &look, &match) || !fb_index_readable(arena, key, &match.view, now))
+        if (!fb_index_find_held(arena, lane, key, &look, &match) || !fb_index_readable(arena, key, &match.view, now)
+            || (match.view.header & ENTRY_PACKED))
             return false;
         view->pin = pin_match(arena, &match, &again);
         if (view->pin == PIN_NONE)

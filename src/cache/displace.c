@@ -5,6 +5,7 @@
 
 #include "arena/counters.h"
 #include "base/copy.h"
+#include "cache/packed.h"
 #include "cache/quota.h"
 
 /* An entry to be moved: X in `from`, held. */
@@ -164,7 +165,8 @@ static bool displace_one(const room_search *s, const index_look *look)
         uint32_t target = target_for(s, &d);
         if (target == SEGMENT_NONE)
             continue;
-        bool moved = move(arena, &d, to, append_copy(arena, &d, target));
+        bool moved = fb_dictionary_note_use(arena, target, fb_packed_dictionary(&d.view))
+                     && move(arena, &d, to, append_copy(arena, &d, target));
         if (target != s->owned)
             fb_head_release(arena, target);
         if (moved)

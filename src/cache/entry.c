@@ -57,7 +57,8 @@ static void write_extensions(uint8_t *at, uint64_t header, const entry_shape *sh
 
 void fb_entry_write(uint8_t *at, const entry_shape *shape, policy_history history, uint64_t seed)
 {
-    uint64_t header = (shape->kind & 7) | (uint64_t)shape->key_length << 6 | (uint64_t)(shape->cache_tag & 0xffff) << 38;
+    uint64_t header = (shape->kind & 7) | (uint64_t)shape->key_length << 6 | (uint64_t)(shape->cache_tag & 0xffff) << 38
+                      | (shape->packed ? ENTRY_PACKED : 0);
     if (fb_entry_has_extensions(shape)) {
         header |= extension_flags(shape) | (shape->is_long ? 0 : shape->value_length << 18);
         write_extensions(at, header, shape, seed);

@@ -13,6 +13,7 @@
 #define ENTRY_CHECKED (1u << 5)
 #define ENTRY_VERSIONED (UINT64_C(1) << 35)
 #define ENTRY_TAGGED (UINT64_C(1) << 36)
+#define ENTRY_PACKED (UINT64_C(1) << 37)
 #define ENTRY_EXTENSIONS (ENTRY_EXPIRES | ENTRY_LONG | ENTRY_CHECKED | ENTRY_VERSIONED | ENTRY_TAGGED)
 #define ENTRY_VALUE_SHORT_MAX ((UINT64_C(1) << 17) - 1)
 #define ENTRY_HISTORY_SHIFT 54
@@ -27,6 +28,7 @@ typedef struct entry_shape {
     uint32_t kind;
     uint32_t version;      /* 0: none */
     uint32_t tag_count;
+    bool packed;           /* the value is as packed.h says */
     bool checked;
     bool is_long;          /* the length is in the extension */
 } entry_shape;

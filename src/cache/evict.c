@@ -5,7 +5,9 @@
 #include "arena/counters.h"
 #include "base/copy.h"
 #include "cache/policy.h"
+#include "cache/repack.h"
 #include "cache/victim.h"
+#include "cache/warm.h"
 
 /* Free segments to keep ahead of writers, beyond the reserve of evictors. */
 #define FREE_AHEAD 3u
@@ -77,20 +79,31 @@ static void raise_expiry(arena_segment *segment, uint64_t expiry)
         atomic_store_explicit(&segment->last_expiry, mine, memory_order_relaxed);
 }
 
+/* Write the copy at `offset`: the entry's own bytes, or those it was repacked to. */
+static void write_copy(const eviction *e, const survivor *s, const policy_decision *decision, const repacked *as, uint64_t offset)
+{
+    forebay_arena *arena = e->arena;
+    if (as->changed) {
+        fb_repack_write(arena, &s->view, as, decision->history, arena->base + offset);
+        return;
+    }
+    fb_copy_in(arena->base + offset, arena->base + s->offset, s->view.units * ARENA_ALIGN);
+    uint64_t header = (s->view.header & ((UINT64_C(1) << ENTRY_HISTORY_SHIFT) - 1))
+                      | (uint64_t)decision->history << ENTRY_HISTORY_SHIFT;
+    atomic_store_explicit((_Atomic uint64_t *)(void *)(arena->base + offset), header, memory_order_relaxed);
+}
+
 /* Copy the entry into the target and swap its slot over.  The victim is ours,
  * so its place cannot be given out again meanwhile.  False: the slot changed. */
-static bool copy_forward(eviction *e, survivor *s, const policy_decision *decision)
+static bool copy_forward(eviction *e, survivor *s, const policy_decision *decision, const repacked *as)
 {
     forebay_arena *arena = e->arena;
     arena_segment *to = &arena->segments[e->target];
     uint32_t tail = atomic_load_explicit(&to->tail, memory_order_relaxed);
     uint64_t offset = fb_segment_offset(arena, e->target) + (uint64_t)tail * ARENA_ALIGN;
-    fb_copy_in(arena->base + offset, arena->base + s->offset, s->view.units * ARENA_ALIGN);
-    uint64_t header = (s->view.header & ((UINT64_C(1) << ENTRY_HISTORY_SHIFT) - 1))
-                      | (uint64_t)decision->history << ENTRY_HISTORY_SHIFT;
-    atomic_store_explicit((_Atomic uint64_t *)(void *)(arena->base + offset), header, memory_order_relaxed);
+    write_copy(e, s, decision, as, offset);
     raise_expiry(to, s->view.expiry);
-    atomic_store_explicit(&to->tail, tail + (uint32_t)s->view.units, memory_order_release);
+    atomic_store_explicit(&to->tail, tail + (uint32_t)as->units, memory_order_release);
     uint64_t generation = atomic_load_explicit(&to->generation, memory_order_relaxed);
     uint64_t copy = fb_slot_with_frequency(fb_slot_make(offset, generation, s->hash), decision->frequency);
     while (!atomic_compare_exchange_strong(s->match.slot, &s->match.word, copy)) {
@@ -102,6 +115,8 @@ static bool copy_forward(eviction *e, survivor *s, const policy_decision *decisi
         return false;
     }
     atomic_fetch_add_explicit(&arena->segments[e->victim].kept, (uint32_t)s->view.units, memory_order_relaxed);
+    if (as->warm)
+        fb_warm_note(arena, e->target, as->units);
     return true;
 }
 
@@ -134,6 +149,21 @@ static segment_use use_of_survivor(const eviction *e, const survivor *s, const p
     return fb_segment_use_of(decision->target == POLICY_TO_MAIN ? QUEUE_MAIN : QUEUE_PROBATION, class, group);
 }
 
+/* Copy the survivor to a target of its own, packed as is right for it now.
+ * `*room`: there was one.  False: the slot changed. */
+static bool keep_entry(eviction *e, survivor *s, const policy_decision *decision, bool *room)
+{
+    uint8_t buffer[PACKED_BUFFER];
+    repacked as = {.units = s->view.units, .dictionary = fb_packed_dictionary(&s->view)};
+    if (!e->keep_all)
+        fb_repack_plan(e->arena, &s->view, fb_slot_frequency(s->match.word), s->hash, buffer, &as);
+    *room = target_acquire(e, use_of_survivor(e, s, decision), as.units)
+            && fb_dictionary_note_use(e->arena, e->target, as.dictionary);
+    bool done = *room && copy_forward(e, s, decision, &as);
+    fb_repack_clear(&as);
+    return done;
+}
+
 /* True if the entry is done with: its slot, if it had one, points elsewhere. */
 static bool evict_entry(eviction *e, survivor *s)
 {
@@ -153,8 +183,10 @@ static bool evict_entry(eviction *e, survivor *s)
         policy_decision decision = {.target = POLICY_DROP};
         if (e->keep)
             decision = decide(e, s);
-        bool keep = decision.target != POLICY_DROP && target_acquire(e, use_of_survivor(e, s, &decision), s->view.units);
-        if (keep ? copy_forward(e, s, &decision) : drop(e, s, COUNTER_EVICTIONS))
+        bool room = false;
+        if (decision.target != POLICY_DROP && keep_entry(e, s, &decision, &room))
+            return true;
+        if (!room && drop(e, s, COUNTER_EVICTIONS))
             return true;
     }
     return false;

@@ -2,6 +2,7 @@
 #include "cache/inspect.h"
 
 #include "base/copy.h"
+#include "cache/packed.h"
 
 const char *fb_inspect_geometry(const forebay_arena *arena)
 {
@@ -134,6 +135,13 @@ const char *fb_inspect_slot(const forebay_arena *arena, uint64_t bucket, uint32_
     key.hash = fb_key_hash(arena, view.cache_tag, view.key, view.key_length);
     if (fb_slot_tag(key.hash) != (word & SLOT_TAG_MASK) || !bucket_may_hold(arena, key.hash, bucket))
         return "a slot is not where its key is looked for";
+    uint32_t dictionary = fb_packed_dictionary(&view);
+    if (dictionary != DICTIONARY_NONE
+        && (atomic_load(&arena->segments[segment].dictionaries) >> fb_dictionary_slot(dictionary) & 1) == 0)
+        return "an entry needs a dictionary that its segment does not name";
+    dictionary_facts facts;
+    if (dictionary != DICTIONARY_NONE && !fb_dictionary_look_up(arena, dictionary, &facts))
+        return "an entry needs a dictionary that is gone";
     if (has_double(arena, &key, slot))
         return "a key has two slots";
     return NULL;

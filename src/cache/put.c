@@ -6,6 +6,7 @@
 #include "cache/evict.h"
 #include "cache/quota.h"
 #include "cache/runs.h"
+#include "cache/warm.h"
 
 /* Times that others took the segments this one freed before it gives up. */
 #define ROOM_TRIES 64
@@ -85,8 +86,10 @@ forebay_status fb_put_begin(forebay_cache *cache, const index_key *key, size_t c
         return FOREBAY_TOOBIG;
     put_state put = {.expiry = extras->expiry, .hash = key->hash, .cache_tag = key->cache_tag, .key_length = key->length,
                      .is_long = shape.is_long, .tag_count = (uint8_t)extras->tag_count, .capacity = fb_entry_units(&shape)};
-    policy_history history = 0;
-    enum queue queue = fb_policy_admit(arena, key->hash, (uint32_t)put.capacity, &history);
+    policy_history history = extras->history;
+    enum queue queue = extras->queue;
+    if (__builtin_expect(!extras->is_move, 1))
+        queue = fb_policy_admit(arena, key->hash, (uint32_t)put.capacity, &history);
     put.history = history;
     put.is_run = put.capacity > fb_segment_units(arena);
     uint32_t class = group != 0 ? 0 : ttl_class(arena, extras->expiry, now);
@@ -104,6 +107,47 @@ forebay_status fb_put_begin(forebay_cache *cache, const index_key *key, size_t c
     out->capacity = capacity;
     memcpy(out->reserved, &put, sizeof put);
     return FOREBAY_OK;
+}
+
+stored_value fb_cache_pack(forebay_cache *cache, uint64_t hash, const void *value, size_t length, forebay_kind kind, uint8_t *buffer)
+{
+    stored_value raw = {.data = value, .length = length};
+    const packing *how = &cache->packing;
+    if (!fb_cache_packs(cache, length, kind) || fb_packing_skips(cache->record, hash))
+        return raw;
+    uint32_t dictionary = how->has_dictionaries ? fb_dictionary_current(cache->arena, cache->number) : DICTIONARY_NONE;
+    if (!fb_packing_tries(how, dictionary, length))
+        return raw;
+    stored_value stored = fb_stored_make(cache->arena, how, dictionary, value, length, buffer);
+    fb_packing_note(cache->record, stored.packed);
+    return stored;
+}
+
+bool fb_put_note_packed(forebay_arena *arena, forebay_put *out, uint32_t dictionary)
+{
+    put_state put;
+    memcpy(&put, out->reserved, sizeof put);
+    put.packed = true;
+    memcpy(out->reserved, &put, sizeof put);
+    return fb_dictionary_note_use(arena, put.segment, dictionary);
+}
+
+forebay_status fb_put_stored(forebay_cache *cache, const index_key *key, stored_value *stored, const void *raw,
+                             size_t raw_length, const put_extras *extras, uint64_t now, uint32_t lane, forebay_put *out)
+{
+    if (raw_length > cache->arena->max_entry - key->length) /* readers take no larger ones, however small they pack */
+        return FOREBAY_TOOBIG;
+    forebay_status status = fb_put_begin(cache, key, stored->length, extras, now, lane, out);
+    if (status == FOREBAY_OK && stored->packed && !fb_put_note_packed(cache->arena, out, stored->dictionary)) {
+        fb_put_abort(cache->arena, out);
+        stored->data = raw;
+        stored->length = raw_length;
+        stored->packed = false;
+        status = fb_put_begin(cache, key, raw_length, extras, now, lane, out);
+    }
+    if (status == FOREBAY_OK && stored->length != 0)
+        fb_copy_in(out->data, stored->data, stored->length);
+    return status;
 }
 
 /* Raise the tail over the finished entry: from here on walkers see it. */
@@ -134,7 +178,8 @@ __attribute__((always_inline)) static inline uint64_t finish_entry(forebay_cache
     forebay_arena *arena = cache->arena;
     entry_shape shape = {.key_length = put->key_length, .value_length = value_length, .expiry = put->expiry,
                          .cache_tag = put->cache_tag, .kind = (uint32_t)kind, .version = cache->version,
-                         .tag_count = put->tag_count, .checked = arena->checksums, .is_long = put->is_long};
+                         .tag_count = put->tag_count, .packed = put->packed, .checked = arena->checksums,
+                         .is_long = put->is_long};
     fb_entry_write(arena->base + put->offset, &shape, put->history, arena->hash_seed);
     append(arena, put, fb_entry_units(&shape));
     uint64_t generation = atomic_load_explicit(&arena->segments[put->segment].generation, memory_order_relaxed);
@@ -183,6 +228,19 @@ forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t valu
     forebay_status status = settle_outcome(cache, lane, &key, outcome, mode, now);
     release_room(arena, &put);
     return status;
+}
+
+bool fb_put_move_over(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind, index_match *match)
+{
+    put_state put;
+    memcpy(&put, out->reserved, sizeof put);
+    bool done = fb_publish_over(cache->arena, match, finish_entry(cache, &put, value_length, kind));
+    if (done)
+        fb_warm_note(cache->arena, put.segment, put.capacity);
+    else
+        take_back(cache->arena, &put);
+    release_room(cache->arena, &put);
+    return done;
 }
 
 bool fb_put_commit_over(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind, index_match *match)

@@ -5,6 +5,7 @@
 #define FB_PUT_H
 
 #include "cache/cache_state.h"
+#include "cache/packed.h"
 #include "cache/publish.h"
 
 /* The private part of forebay_put.  `segment` claimed: WRITING. */
@@ -19,6 +20,7 @@ typedef struct put_state {
     uint32_t key_length;
     uint32_t history;
     uint8_t is_long, is_run, tag_count;
+    uint8_t packed;
 } put_state;
 static_assert(sizeof(put_state) <= sizeof(((forebay_put *)0)->reserved), "fits the public struct");
 
@@ -28,6 +30,9 @@ typedef struct put_extras {
     uint64_t expiry;      /* arena ms, 0: never */
     const uint64_t *tags; /* what fb_tag_now() said, or another entry's */
     uint32_t tag_count;
+    bool is_move;           /* the entry is there already, in `queue`, with `history` */
+    enum queue queue;
+    policy_history history;
 } put_extras;
 
 /* A caller's options as the entry carries them. */
@@ -59,12 +64,28 @@ static inline forebay_status fb_options_resolve(const forebay_cache *cache, cons
 /* Claim room for a value of `capacity` bytes and write the key. */
 forebay_status fb_put_begin(forebay_cache *cache, const index_key *key, size_t capacity, const put_extras *extras,
                             uint64_t now, uint32_t lane, forebay_put *out);
+/* The bytes written are packed and need this dictionary (or none).  False: it may
+ * be going; abort, and store the value as it is. */
+bool fb_put_note_packed(forebay_arena *arena, forebay_put *out, uint32_t dictionary);
+/* Begin a put and write the value: as it is to be stored, or, if its dictionary is
+ * going, `raw`. */
+forebay_status fb_put_stored(forebay_cache *cache, const index_key *key, stored_value *stored, const void *raw,
+                             size_t raw_length, const put_extras *extras, uint64_t now, uint32_t lane, forebay_put *out);
+/* Does this cache try to pack such a value? */
+static inline bool fb_cache_packs(const forebay_cache *cache, size_t length, forebay_kind kind)
+{
+    return cache->packing.codec != FOREBAY_CODEC_NONE && length >= PACK_MIN && kind <= FOREBAY_KIND_MSGPACK;
+}
+/* A value as this cache stores it; `buffer` of PACKED_BUFFER bytes. */
+stored_value fb_cache_pack(forebay_cache *cache, uint64_t hash, const void *value, size_t length, forebay_kind kind, uint8_t *buffer);
 /* Finish the entry, publish it in this mode, release the segment. */
 forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
                              forebay_set_mode mode, uint32_t lane, uint64_t now);
 /* The same, but swap exactly the entry `match`, found held, over.  False: it is
  * another entry now, nothing changed. */
 bool fb_put_commit_over(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind, index_match *match);
+/* The same for the same value, stored unpacked because it is hot: no set. */
+bool fb_put_move_over(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind, index_match *match);
 /* Release the segment, nothing written. */
 void fb_put_abort(forebay_arena *arena, const forebay_put *out);
 /* Was the put begun by this process (and not by the parent of a fork)? */

@@ -4,6 +4,7 @@
 #include "arena/recover.h"
 
 #include "cache/inspect.h"
+#include "cache/packed.h"
 
 static void start_cold(forebay_arena *arena)
 {
@@ -138,8 +139,9 @@ static void check_slots(forebay_arena *arena)
             uint64_t word = atomic_load(slot);
             if (word == 0)
                 continue;
-            bool whole = !fb_slot_tentative(word) && fb_inspect_slot(arena, b, i) == NULL
-                         && fb_entry_view_slot(arena, word, &view) && fb_entry_check_sum(arena, &view);
+            bool whole = !fb_slot_tentative(word) && fb_entry_view_slot(arena, word, &view) && fb_entry_check_sum(arena, &view)
+                         && fb_dictionary_recover_use(arena, view.segment, fb_packed_dictionary(&view))
+                         && fb_inspect_slot(arena, b, i) == NULL;
             if (!whole)
                 atomic_store(slot, 0);
         }
@@ -164,6 +166,7 @@ forebay_status fb_arena_recover(forebay_arena *arena)
         return FOREBAY_OK;
     }
     end_split(arena);
+    fb_dictionaries_recover(arena);
     check_slots(arena);
     return FOREBAY_OK;
 }

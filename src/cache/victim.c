@@ -82,6 +82,7 @@ static void take_census(forebay_arena *arena, const spared_groups *spare, census
     uint32_t count = arena->geometry.segment_count, index = 0;
     c.sequence = atomic_load_explicit(&arena->super->sequence, memory_order_relaxed);
     held_segments held;
+    uint64_t warm = 0;
     fb_segments_held(arena, &held);
     uint64_t now = fb_now_ms(arena);
     for (uint32_t i = 0; i < count; i++) {
@@ -90,6 +91,8 @@ static void take_census(forebay_arena *arena, const spared_groups *spare, census
         uint32_t queue = fb_segment_queue(word), group = fb_segment_group(word);
         if (group != 0)
             count_group(arena, i, word, &c.groups);
+        if (state != SEGMENT_FREE)
+            warm += atomic_load_explicit(&arena->segments[i].warm, memory_order_relaxed);
         if (spare != NULL && state != SEGMENT_FREE) {
             if (spare->spared[group]) {
                 index++; /* not in use, as far as this look goes */
@@ -117,6 +120,7 @@ static void take_census(forebay_arena *arena, const spared_groups *spare, census
     c.in_use = count - index;
     *out = c;
     atomic_store_explicit(&arena->super->segments_free, c.free, memory_order_relaxed);
+    atomic_store_explicit(&arena->super->warm, warm, memory_order_relaxed);
 }
 
 uint32_t fb_victims_count_free(forebay_arena *arena)

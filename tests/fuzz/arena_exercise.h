@@ -112,6 +112,15 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
         forebay_cache_close(cache);
     }
     (void)forebay_cache_drop(arena, "other");
+    static const char *const packed[] = {"zstd", "lz4", "gzip"};
+    for (unsigned i = 0; i < 3; i++) {
+        if (forebay_cache_open(arena, packed[i], NULL, &cache, &error) != FOREBAY_OK)
+            continue;
+        exercise_cache(cache, i == 0 ? sets : 0);
+        if (verify && i == 0)
+            (void)!forebay_cache_train(cache);
+        forebay_cache_close(cache);
+    }
     if (forebay_cache_open(arena, "limited", NULL, &cache, &error) == FOREBAY_OK) {
         forebay_cache_stats stats;
         exercise_cache(cache, sets);
@@ -122,6 +131,30 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
         (void)!forebay_arena_verify(arena, exercise_ignore, NULL);
     forebay_arena_close(arena);
     return status;
+}
+
+/* A cache of every codec that takes dictionaries, its values packed with one. */
+static inline bool exercise_make_packed(forebay_arena *arena, unsigned entries)
+{
+    static const char *const codecs[] = {"zstd", "lz4", "gzip"};
+    bool good = true;
+    for (size_t c = 0; good && c < sizeof codecs / sizeof *codecs; c++) {
+        forebay_cache *cache;
+        forebay_cache_options how = {.codec = codecs[c]};
+        good = forebay_cache_open(arena, codecs[c], &how, &cache, NULL) == FOREBAY_OK;
+        for (unsigned i = 0; good && i < entries; i++) {
+            char value[256];
+            size_t length = (size_t)snprintf(value, sizeof value, "{\"name\": \"number %u\", \"city\": \"Amsterdam\", \"tags\": "
+                                             "[\"one\", \"two\", \"%u\"], \"active\": true, \"size\": %u}", i, i % 7, i * 31);
+            good = forebay_set(cache, &i, sizeof i, value, length, FOREBAY_KIND_MSGPACK, FOREBAY_TTL_DEFAULT, FOREBAY_SET)
+                   == FOREBAY_OK;
+            if (i == entries / 2)
+                (void)!forebay_cache_train(cache);
+        }
+        if (good)
+            forebay_cache_close(cache);
+    }
+    return good;
 }
 
 /* A small arena with entries of every sort, as `path`. */
@@ -154,8 +187,7 @@ static inline bool exercise_make(const char *path, unsigned entries)
         good = forebay_set(cache, &i, sizeof i, value, 30 + i % 500, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET) == FOREBAY_OK;
     if (cache != NULL)
         forebay_cache_close(cache);
-    forebay_arena_close(arena);
-    return good;
+    return exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
 }
 
 #endif

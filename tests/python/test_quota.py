@@ -40,7 +40,7 @@ def test_a_flood_leaves_a_quiet_cache_its_entries_and_its_hit_ratio(arena):
     """The must-show: the same cache, without a share, loses everything."""
     ratio = {}
     for name, options in ("quiet", {"share": "1MiB"}), ("unprotected", {}):
-        cache, noisy = arena.cache(name, **options), arena.cache("noisy")
+        cache, noisy = arena.cache(name, codec=None, **options), arena.cache("noisy", codec=None)
         cache.set_many({number: value_of(number) for number in range(2000)})
         hits = gets = 0
         for begin in range(0, 60000, 500):
@@ -62,8 +62,8 @@ def test_a_flood_leaves_a_quiet_cache_its_entries_and_its_hit_ratio(arena):
 def test_a_limit_holds_for_several_processes_and_outlives_their_death(tmp_path):
     path = tmp_path / "arena"
     with forebay.open(path, size="4MiB") as arena:
-        limited = arena.cache("limited", limit="512KiB")
-        other = arena.cache("other")
+        limited = arena.cache("limited", limit="512KiB", codec=None)
+        other = arena.cache("other", codec=None)
         other.set_many({number: value_of(number) for number in range(2000)})
         children = []
         for child in range(3):
@@ -135,7 +135,7 @@ def test_shares_of_all_caches_add_up(arena):
 
 
 def test_an_entry_larger_than_half_the_limit(arena):
-    cache = arena.cache("cache", limit="512KiB")
+    cache = arena.cache("cache", limit="512KiB", codec=None)
     cache["key"] = bytes(200_000)
     with pytest.raises(forebay.TooBigError):
         cache["key"] = bytes(300_000)

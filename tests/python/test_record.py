@@ -363,8 +363,13 @@ def test_a_lazy_cache_gives_records_wherever_it_gives_values(cache):
     again.arena.close()
 
 
-def test_long_values_are_read_in_place_and_stay(cache):
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_long_values_are_read_in_place_and_stay(arena, codec):
+    """Or, packed, they are unpacked once, for the record."""
+    cache = arena.cache("test", codec=codec)
     cache["long"] = LONG
+    with cache.view("long") as view:
+        assert view.zero_copy == (codec is None)
     record = cache.lazy("long")
     part = record["fields"]
     with pytest.raises(forebay.ViewError, match="records of large values"):
@@ -381,14 +386,17 @@ def test_long_values_are_read_in_place_and_stay(cache):
     cache.arena.close()
 
 
-def test_more_long_records_than_may_be_pinned_are_copies(cache):
+def test_more_long_records_than_may_be_pinned_are_copies(arena):
+    cache = arena.cache("test", codec=None)
     for key in range(100):
         cache[key] = [key] * 40_000
     records = [cache.lazy(key) for key in range(100)]
     assert [record[39_999] for record in records] == list(range(100))
 
 
-def test_a_child_has_its_parents_records(cache):
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_a_child_has_its_parents_records(arena, codec):
+    cache = arena.cache("test", codec=codec)
     cache["long"], cache["short"] = LONG, VALUE
     long, short = cache.lazy("long"), cache.lazy("short")
     child = os.fork()

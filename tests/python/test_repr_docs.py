@@ -70,8 +70,8 @@ def test_signatures_say_what_may_be_omitted():
     assert str(inspect.signature(forebay.Cache.set)) == "(self, key, value, /, *, ttl=Ellipsis, tags=())"
     assert str(inspect.signature(forebay.Cache.incr)) == "(self, key, delta=1, /, *, initial=0, ttl=Ellipsis)"
     assert str(inspect.signature(forebay.Arena.cache)) == (
-        "(self, name, /, *, ttl=Ellipsis, share=Ellipsis, limit=Ellipsis, version=0, update=False, lazy=False, "
-        "memo=Ellipsis, encode_hook=None, decode_hook=None)"
+        "(self, name, /, *, ttl=Ellipsis, share=Ellipsis, limit=Ellipsis, codec=Ellipsis, version=0, update=False, "
+        "serializer='msgpack', lazy=False, memo=Ellipsis, encode_hook=None, decode_hook=None)"
     )
 
 

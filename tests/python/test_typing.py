@@ -17,7 +17,12 @@ from datetime import timedelta
 from typing import assert_type
 
 import forebay
+from forebay import codec
 
+assert_type(codec.compress(b"x", "zstd", 3, dictionary=memoryview(b"d")), bytes)
+assert_type(codec.decompress(bytearray(b"x"), max_size="1MiB"), bytes)
+assert_type(codec.train_dictionary((b"x" for _ in range(9)), size=2048), bytes)
+assert_type(codec.codecs(), tuple[str, ...])
 arena = forebay.open("/dev/shm/x", "1MiB", mode=0o640, trust=True, guard=False, timeout=1)
 assert_type(arena, forebay.Arena)
 users: forebay.Cache[int, dict[str, str]] = arena.cache("users", ttl=timedelta(minutes=5))
@@ -43,6 +48,8 @@ assert_type(users.decr(1, 2, initial=5, ttl=None), int)
 assert_type(users.stats()["hits"], int)
 assert_type(users.stats()["share"], int | None)
 arena.cache("other", share="1MiB", limit=None, update=True)
+arena.cache("other", serializer="json")
+arena.cache("other", serializer=(str.encode, bytes.decode))
 with users.view(1) as view:
     assert_type(view, forebay.View)
     assert_type(view[0], int)
@@ -92,7 +99,10 @@ version: str = forebay.__version__
 """
 
 WRONG = {
+    'codec.compress("text")': "arg-type",
+    'codec.decompress(b"x", level=3)': "call-arg",
     'forebay.open("/x", size=1.5)': "arg-type",
+    'forebay.Arena().cache("c", serializer="yaml")': "arg-type",
     'forebay.open("/x", colour=1)': "call-arg",
     "forebay.Arena().nothing": "attr-defined",
     'cache.get("a")': "call-overload",
@@ -140,9 +150,9 @@ def test_right_use_passes_strict_mypy(tmp_path):
 
 def test_wrong_use_does_not(tmp_path):
     lines = list(WRONG)
-    preamble = "import forebay\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
+    preamble = "import forebay\nfrom forebay import codec\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
     output = mypy(tmp_path, preamble + "\n".join(lines))
-    for number, line in enumerate(lines, start=4):
+    for number, line in enumerate(lines, start=5):
         assert any(
             text.startswith(f"sample.py:{number}:") and f"[{WRONG[line]}]" in text
             for text in output.splitlines()

@@ -15,6 +15,11 @@ import forebay
 BLOB = bytes(range(256)) * 20
 
 
+@pytest.fixture
+def cache(arena):
+    return arena.cache("test", codec=None)  # what is packed is not viewed in place
+
+
 def flood(cache, begin=0):
     cache.set_many({number: b"x" * 3000 for number in range(begin, begin + 12000)})  # twice the arena
 
@@ -117,7 +122,7 @@ def test_release_and_what_is_left_of_a_view(cache):
 
 def test_closing_the_arena_with_open_views_is_an_error_that_says_so(path):
     arena = forebay.open(path, "2MiB")
-    cache = arena.cache("test")
+    cache = arena.cache("test", codec=None)
     cache["key"] = b"value"
     view = cache.view("key")
     with pytest.raises(forebay.ViewError, match="1 view is open; release"):
@@ -188,7 +193,7 @@ def test_a_child_has_its_parents_views(cache):
 
 def test_views_of_the_killed_do_not_keep_the_arena(path):
     with forebay.open(path, "2MiB") as arena:
-        cache = arena.cache("test")
+        cache = arena.cache("test", codec=None)
         for number in range(4):
             for key in range(100):
                 cache[number, key] = bytes(4000)

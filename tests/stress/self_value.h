@@ -31,6 +31,12 @@ static inline uint64_t self_value_seal(uint64_t key, uint64_t sequence, uint64_t
     return self_value_mix(key * 3 + self_value_mix(sequence + self_value_mix(length)));
 }
 
+/* Values of even keys can be packed, those of others hardly. */
+static inline uint8_t self_value_byte(uint64_t key, uint64_t seal, size_t i)
+{
+    return (uint8_t)((uint8_t)(seal >> (i % 7 * 8)) ^ (key % 2 == 0 ? 0 : (uint8_t)(i >> 3)));
+}
+
 /* Fill `length` bytes, SELF_VALUE_MIN or more. */
 static inline void self_value_make(void *at, uint64_t key, uint64_t sequence, size_t length)
 {
@@ -38,7 +44,7 @@ static inline void self_value_make(void *at, uint64_t key, uint64_t sequence, si
     memcpy(at, &head, sizeof head);
     uint8_t *bytes = at;
     for (size_t i = sizeof head; i < length; i++)
-        bytes[i] = (uint8_t)(head.seal >> (i % 7 * 8)) ^ (uint8_t)(i >> 3);
+        bytes[i] = self_value_byte(key, head.seal, i);
 }
 
 /* Is it a whole value of this key?  Says of which write. */
@@ -52,7 +58,7 @@ static inline bool self_value_check(const void *at, size_t length, uint64_t key,
     if (head.key != key || head.length != length || head.seal != self_value_seal(key, head.sequence, length))
         return false;
     for (size_t i = sizeof head; i < length; i++)
-        if (bytes[i] != ((uint8_t)(head.seal >> (i % 7 * 8)) ^ (uint8_t)(i >> 3)))
+        if (bytes[i] != self_value_byte(key, head.seal, i))
             return false;
     *sequence = head.sequence;
     return true;

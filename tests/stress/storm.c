@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "arena/segments.h"
+#include "cache/dictionaries.h"
 #include "self_value.h"
 #include "stress_worker.h"
 
@@ -53,8 +54,9 @@ static forebay_cache *open_named(const char *cache_name, const char *name, uint6
     forebay_arena_options options = {.size = size};
     forebay_error error = {0};
     forebay_cache *cache = NULL;
+    forebay_cache_options how = {.ttl_ms = FOREBAY_TTL_STORED, .codec = strcmp(cache_name, "packed") == 0 ? "zstd" : "none"};
     if (forebay_arena_open(name, &options, arena_out, &error) != FOREBAY_OK
-        || forebay_cache_open(*arena_out, cache_name, NULL, &cache, &error) != FOREBAY_OK) {
+        || forebay_cache_open(*arena_out, cache_name, &how, &cache, &error) != FOREBAY_OK) {
         printf("cannot open: %s\n", error.message);
         fflush(stdout);
     }
@@ -66,7 +68,7 @@ static forebay_cache *open_cache(const char *name, uint64_t size, forebay_arena 
     return open_named("storm", name, size, arena_out);
 }
 
-/* storm work|count|quota|view PATH BOARD NUMBER SEED: random calls; increments alone; random
+/* storm work|count|quota|view|pack PATH BOARD NUMBER SEED: random calls; increments alone; random
  * calls, of each second worker on the cache that has a limit; views that stay open. */
 static int be_worker(char **argv)
 {
@@ -74,7 +76,8 @@ static int be_worker(char **argv)
     stress_board *board = map_board(argv[3]);
     uint32_t number = (uint32_t)atoi(argv[4]);
     bool limited = strcmp(argv[1], "quota") == 0 && number % 2 == 0;
-    forebay_cache *cache = open_named(limited ? "limited" : "storm", argv[2], 0, &arena);
+    bool packs = strcmp(argv[1], "pack") == 0;
+    forebay_cache *cache = open_named(limited ? "limited" : packs ? "packed" : "storm", argv[2], 0, &arena);
     if (cache == NULL) {
         atomic_fetch_add(&board->wrong, 1);
         return 1;
@@ -309,7 +312,7 @@ static forebay_cache *open_quota(forebay_arena *arena, const char *name, uint64_
 {
     forebay_cache *cache = NULL;
     forebay_error error = {0};
-    forebay_cache_options options = {.share = share, .limit = limit};
+    forebay_cache_options options = {.share = share, .limit = limit, .codec = "none"};
     if (forebay_cache_open(arena, name, &options, &cache, &error) != FOREBAY_OK)
         printf("cannot open: %s\n", error.message);
     return cache;
@@ -401,6 +404,49 @@ static bool judge_views(uint32_t strikes, bool separate)
            && after * 100 >= before * 95;
 }
 
+static uint32_t dictionaries_left(forebay_arena *arena)
+{
+    uint32_t left = 0;
+    fb_dictionaries_reclaim(arena);
+    for (uint32_t i = 0; i < arena->geometry.dictionary_count; i++)
+        left += atomic_load(&arena->dictionaries[i].word) != DICTIONARY_FREE;
+    return left;
+}
+
+/* Dictionaries are trained, published and retired while values are packed with
+ * them; those that nothing needs any more go, whoever died. */
+static bool judge_packing(uint32_t strikes, bool separate)
+{
+    stress_board *board = map_board(board_path);
+    memset(board, 0, sizeof *board);
+    atomic_store(&board->packs, true);
+    unlink(path);
+    forebay_arena *arena;
+    forebay_cache *cache = open_named("packed", path, ARENA_SIZE, &arena);
+    if (cache == NULL)
+        return false;
+    (void)storm("pack", strikes, separate, board);
+    bool good = forebay_arena_verify(arena, print_violation, NULL) == FOREBAY_OK;
+    forebay_cache_stats stats = {0};
+    (void)forebay_cache_get_stats(cache, &stats);
+    (void)forebay_clear(cache);
+    forebay_cache_close(cache);
+    uint64_t capacity = measure_capacity(path); /* every segment is another one now */
+    uint32_t left = dictionaries_left(arena);
+    uint64_t wrong = atomic_load(&board->wrong), cpu = atomic_load(&board->longest_cpu_us);
+    printf("%u kills and stops%s, packed: %llu calls, %llu hits, %llu of them unpacked, %llu kept unpacked, %.2f times smaller; "
+           "%llu dictionaries, %u left of them; %llu wrong; longest call %.2f ms of CPU\n",
+           strikes, separate ? ", two PID namespaces" : "", (unsigned long long)atomic_load(&board->calls),
+           (unsigned long long)stats.hits, (unsigned long long)stats.packed_hits, (unsigned long long)stats.warmed,
+           (double)stats.value_bytes / (double)(stats.stored_bytes + 1),
+           (unsigned long long)atomic_load(&board->dictionaries), left, (unsigned long long)wrong, (double)cpu / 1000);
+    forebay_arena_close(arena);
+    good &= wrong == 0 && atomic_load(&board->dictionaries) > 2 * DICTIONARY_SLOTS && left <= 1 && stats.packed_hits > 0
+            && cpu < LONGEST_CPU_US && capacity > 0;
+    munmap(board, sizeof *board);
+    return good;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 6)
@@ -420,11 +466,13 @@ int main(int argc, char **argv)
     good &= judge_counters(strikes / 2, false);
     good &= judge_quotas(strikes / 2, false);
     good &= judge_views(strikes, false);
+    good &= judge_packing(strikes, false);
     if (separate) {
         good &= judge_mixed(strikes / 2, true);
         good &= judge_counters(strikes / 4, true);
         good &= judge_quotas(strikes / 4, true);
         good &= judge_views(strikes, true);
+        good &= judge_packing(strikes, true);
     }
     return !good;
 }

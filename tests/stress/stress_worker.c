@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "cache/cache_state.h"
+#include "cache/dictionaries.h"
 #include "self_value.h"
 #include "stolen.h"
 
@@ -247,8 +249,30 @@ static bool count_key(void *context, const void *key, size_t length)
     return true;
 }
 
+/* A dictionary of a value's bytes, or one that is trained. */
+static void work_dictionary(worker *w)
+{
+    static _Thread_local uint8_t value[1000];
+    const forebay_cache *cache = w->cache;
+    uint64_t r = next_random(w);
+    if (r % 8 == 0) {
+        atomic_fetch_add(&w->board->dictionaries, forebay_cache_train(w->cache) == FOREBAY_OK);
+        return;
+    }
+    dictionary_facts facts = {.cache = cache->number, .life = cache->life, .codec = cache->packing.codec, .ratio = 2000};
+    self_value_make(value, any_key(w), r, sizeof value);
+    begin_call(w);
+    uint32_t id = fb_dictionary_publish(cache->arena, &facts, value, sizeof value);
+    end_call(w);
+    atomic_fetch_add(&w->board->dictionaries, id != DICTIONARY_NONE);
+}
+
 static void work_rarely(worker *w, forebay_arena *arena)
 {
+    if (atomic_load(&w->board->packs) && next_random(w) % 2 == 0) {
+        work_dictionary(w);
+        return;
+    }
     forebay_arena_info info;
     begin_call(w);
     uint64_t cursor = 0;

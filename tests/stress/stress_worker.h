@@ -21,6 +21,8 @@ typedef struct stress_board {
     _Atomic uint64_t longest_cpu_us;  /* of one call, CPU time of its thread */
     _Atomic uint64_t longest_wall_us; /* of one call that was not stopped */
     _Atomic bool over;
+    _Atomic bool packs;             /* workers train dictionaries, and publish others, all the time */
+    _Atomic uint64_t dictionaries;  /* trained or published */
     _Atomic uint64_t acknowledged[STRESS_WORKERS][STRESS_COUNTERS]; /* increments that returned */
     _Atomic uint64_t attempted[STRESS_WORKERS][STRESS_COUNTERS];
     _Atomic uint64_t views, views_in_place; /* opened */

@@ -21,8 +21,10 @@ static forebay_cache *open_cache(forebay_arena **arena_out)
     forebay_arena_options options = {.size = FOREBAY_ARENA_MIN_SIZE};
     forebay_error error = {0};
     forebay_cache *cache = NULL;
+    forebay_cache_options how = {.ttl_ms = FOREBAY_TTL_STORED, .codec = "zstd"};
+    atomic_store(&board.packs, true);
     if (forebay_arena_open(path, &options, arena_out, &error) != FOREBAY_OK
-        || forebay_cache_open(*arena_out, "threads", NULL, &cache, &error) != FOREBAY_OK) {
+        || forebay_cache_open(*arena_out, "threads", &how, &cache, &error) != FOREBAY_OK) {
         printf("cannot open: %s\n", error.message);
         exit(1);
     }

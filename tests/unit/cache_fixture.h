@@ -29,7 +29,7 @@ static inline fixture fixture_open(uint64_t size, uint64_t ttl_ms)
     forebay_arena_options options = {.size = size};
     if (forebay_arena_open(NULL, &options, &f.arena, &error) != FOREBAY_OK)
         fail_msg("%s", error.message);
-    forebay_cache_options cache_options = {.ttl_ms = ttl_ms};
+    forebay_cache_options cache_options = {.ttl_ms = ttl_ms, .codec = "none"};
     assert_int_equal(forebay_cache_open(f.arena, "test", &cache_options, &f.cache, &error), FOREBAY_OK);
     return f;
 }

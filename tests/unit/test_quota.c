@@ -11,7 +11,7 @@ static forebay_cache *open_with(forebay_arena *arena, const char *name, uint64_t
 {
     forebay_cache *cache;
     forebay_error error = {0};
-    forebay_cache_options options = {.share = share, .limit = limit};
+    forebay_cache_options options = {.share = share, .limit = limit, .codec = "none"};
     if (forebay_cache_open(arena, name, &options, &cache, &error) != FOREBAY_OK)
         fail_msg("%s", error.message);
     return cache;

@@ -18,7 +18,7 @@ static fixture open_file(void)
     forebay_arena_options options = {.size = 4 << 20};
     if (forebay_arena_open(PATH, &options, &f.arena, &error) != FOREBAY_OK)
         fail_msg("%s", error.message);
-    assert_int_equal(forebay_cache_open(f.arena, "test", NULL, &f.cache, &error), FOREBAY_OK);
+    assert_int_equal(forebay_cache_open(f.arena, "test", &(forebay_cache_options){.ttl_ms = FOREBAY_TTL_STORED, .codec = "none"}, &f.cache, &error), FOREBAY_OK);
     return f;
 }
 

@@ -19,7 +19,7 @@ typedef struct fixture {
 static forebay_cache *open_cache(forebay_arena *arena)
 {
     forebay_cache *cache = NULL;
-    return forebay_cache_open(arena, "test", NULL, &cache, NULL) == FOREBAY_OK ? cache : NULL;
+    return forebay_cache_open(arena, "test", &(forebay_cache_options){.ttl_ms = FOREBAY_TTL_STORED, .codec = "none"}, &cache, NULL) == FOREBAY_OK ? cache : NULL;
 }
 
 static int set_up(void **state)

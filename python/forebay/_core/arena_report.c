@@ -117,17 +117,35 @@ static int put_quota(PyObject *dict, const char *name, bool is_there, uint64_t v
     return put_figure(dict, name, is_there ? PyLong_FromUnsignedLongLong(value) : Py_NewRef(Py_None));
 }
 
+/* What there is to know of a cache that packs. */
+static int put_packing(PyObject *dict, const forebay_cache_stats *stats)
+{
+    bool has_dictionary = stats->dictionary != 0;
+    bool packs = strcmp(stats->codec, "none") != 0;
+    if (put_figure(dict, "codec", packs ? PyUnicode_FromString(stats->codec) : Py_NewRef(Py_None)) < 0
+        || put_figure(dict, "ratio",
+                      stats->stored_bytes != 0
+                          ? PyFloat_FromDouble((double)stats->value_bytes / (double)stats->stored_bytes)
+                          : Py_NewRef(Py_None)) < 0
+        || put_quota(dict, "dictionary", has_dictionary, stats->dictionary) < 0)
+        return -1;
+    return put_figure(dict, "dictionary_age",
+                      has_dictionary ? PyFloat_FromDouble((double)stats->dictionary_age_ms / 1000)
+                                     : Py_NewRef(Py_None));
+}
+
 PyObject *dict_of_stats(forebay_cache_stats stats)
 {
     const figure figures[] = {
         FIGURE(stats, hits),      FIGURE(stats, misses),      FIGURE(stats, sets),    FIGURE(stats, deletes),
         FIGURE(stats, evictions), FIGURE(stats, expirations), FIGURE(stats, entries),
+        FIGURE(stats, packed_hits), FIGURE(stats, value_bytes), FIGURE(stats, stored_bytes), FIGURE(stats, warmed),
     };
     PyObject *dict = dict_of_figures(figures, COUNT_OF(figures));
     bool has_quota = (stats.share | stats.limit) != 0;
     if (dict == NULL || put_quota(dict, "share", stats.share != 0, stats.share) < 0
         || put_quota(dict, "limit", stats.limit != 0, stats.limit) < 0
-        || put_quota(dict, "bytes", has_quota, stats.bytes) < 0)
+        || put_quota(dict, "bytes", has_quota, stats.bytes) < 0 || put_packing(dict, &stats) < 0)
         Py_CLEAR(dict);
     return dict;
 }

@@ -2,6 +2,7 @@
 #include "arena_methods.h"
 #include "arguments.h"
 #include "cache_methods.h"
+#include "serializer.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -140,7 +141,8 @@ static const char *name_text(PyObject *name)
 }
 
 /* Open a cache with the GIL released: its creator takes a lock on the file. */
-static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options)
+static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options,
+                            value_serializer *serializer)
 {
     forebay_arena *arena = self->arena;
     forebay_cache *cache = NULL;
@@ -155,15 +157,15 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
         forebay_cache_close(cache);
         object = arena_raise_closed(self);
     } else {
-        object = cache_new(self, cache);
+        object = cache_new(self, cache, serializer);
     }
     arena_leave(self);
     return object;
 }
 
-PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., version=0,\n"
-                              "      update=False, lazy=False, memo=..., encode_hook=None,\n"
-                              "      decode_hook=None)\n--\n\n"
+PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., codec=...,\n"
+                              "      version=0, update=False, serializer='msgpack', lazy=False,\n"
+                              "      memo=..., encode_hook=None, decode_hook=None)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -176,14 +178,27 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "reached its limit makes room from itself alone, and takes no entry larger\n"
                               "than half of it.  All shares together are at most 3/4 of the arena, and a\n"
                               "limit at least 8 of its segments (info()): else ValueError.\n\n"
+                              "codec says how values are stored, and belongs to the cache as well: None, as\n"
+                              "they are; a name of forebay.codec.codecs(), alone or with a level, as\n"
+                              "'zstd:9'; or 'auto', which a new cache has: zstd, small values only once a\n"
+                              "dictionary was trained from the cache's own.  What packing does not make at\n"
+                              "least an eighth smaller is stored as it is, and what is hit often is kept\n"
+                              "unpacked within a part of the arena.\n\n"
                               "version, an int up to 2**32 - 1, is of this object alone: entries carry the\n"
                               "version of the object that wrote them and are misses for those of another,\n"
                               "so that an old and a new release can run side by side.\n\n"
-                              "Of this object alone are also: lazy: all reads give what Cache.lazy() gives.\n"
-                              "memo: bytes that may be spent on keeping what lazy() gave (1 MiB; None: none).\n"
-                              "encode_hook: a function that is called with a value, or a part of one, of a type\n"
-                              "that cannot be stored; what it returns is stored instead.  decode_hook: a\n"
-                              "function of a plain value; reads give what it returns.\n\n"
+                              "serializer, of this object alone too, is what makes bytes of values: \"msgpack\",\n"
+                              "Forebay's own; \"bytes\" takes bytes-like values only; \"json\"; \"pickle\", which\n"
+                              "runs code when it loads (a PickleWarning says so once); or a pair of\n"
+                              "functions (dumps, loads) to bytes and from bytes.  Use the same for all of a\n"
+                              "cache: to another object the entry is the bytes, and loads gets whatever bytes\n"
+                              "others stored.  Other values (of \"msgpack\", ints of incr) are read as they are.\n\n"
+                              "Of this object alone are also, with the serializer \"msgpack\" only: lazy: all\n"
+                              "reads give what Cache.lazy() gives.  memo: bytes that may be spent on keeping\n"
+                              "what lazy() gave (1 MiB; None: none).  encode_hook: a function that is called\n"
+                              "with a value, or a part of one, of a type that cannot be stored; what it returns\n"
+                              "is stored instead.  decode_hook: a function of a plain value; reads give what it\n"
+                              "returns.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)
@@ -223,9 +238,9 @@ static int quota_from_object(PyObject *object, const char *what, uint64_t *quota
     return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* How this handle reads: what was given, NULL where omitted; then what it comes to. */
+/* How this handle reads and encodes: what was given, NULL where omitted; then what it comes to. */
 typedef struct reading_options {
-    PyObject *lazy, *memo, *encode_hook, *decode_hook; /* borrowed */
+    PyObject *serializer, *lazy, *memo, *encode_hook, *decode_hook; /* borrowed */
     bool is_lazy;
     uint64_t memo_bytes;
 } reading_options;
@@ -257,9 +272,21 @@ static int check_reading_options(reading_options *options)
         || hook_from_object(&options->decode_hook, "decode_hook") < 0)
         return -1;
     options->is_lazy = lazy != 0;
-    if (!options->is_lazy || options->decode_hook == NULL)
+    const char *conflict = NULL;
+    if (options->is_lazy && options->decode_hook != NULL)
+        conflict = "a cache is lazy or has a decode_hook, which gets decoded values, not both";
+    if (serializer_is_usual(options->serializer)) {
+        if (conflict == NULL)
+            return 0;
+    } else if (options->is_lazy) {
+        conflict = "a cache is lazy or has a serializer other than 'msgpack', not both: records are of Forebay's own encoding";
+    } else if (options->encode_hook != NULL || options->decode_hook != NULL) {
+        conflict = "a cache has hooks or a serializer other than 'msgpack', not both: let the serializer do what the hooks are for";
+    } else {
+        options->memo_bytes = 0; /* what others' functions load may be changed by whoever gets it */
         return 0;
-    PyErr_SetString(PyExc_ValueError, "a cache is lazy or has a decode_hook, which gets decoded values, not both");
+    }
+    PyErr_SetString(PyExc_ValueError, conflict);
     return -1;
 }
 
@@ -271,32 +298,55 @@ static void set_reading_options(cache_object *cache, const reading_options *opti
     cache->decode_hook = Py_XNewRef(options->decode_hook);
 }
 
+/* Ellipsis or nothing: what is stored.  The text is borrowed. */
+static int codec_from_object(PyObject *object, const char **codec)
+{
+    if (object == NULL || object == Py_Ellipsis)
+        return 0;
+    if (object == Py_None) {
+        *codec = "none";
+        return 0;
+    }
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "codec must be a str or None, not %.100s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    Py_ssize_t length;
+    *codec = PyUnicode_AsUTF8AndSize(object, &length);
+    if (*codec != NULL && strlen(*codec) != (size_t)length)
+        *codec = ""; /* a zero in it: there is no such codec either */
+    return *codec == NULL ? -1 : 0;
+}
+
 static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     arena_object *self = (arena_object *)object;
-    PyObject *ttl = NULL, *share = NULL, *limit = NULL, *version = NULL, *update = NULL;
+    PyObject *ttl = NULL, *share = NULL, *limit = NULL, *codec = NULL, *version = NULL, *update = NULL;
     reading_options reading = { 0 };
     const keyword keywords[] = {
-        { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "version", &version }, { "update", &update },
+        { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "codec", &codec },
+        { "version", &version }, { "update", &update }, { "serializer", &reading.serializer },
         { "lazy", &reading.lazy }, { "memo", &reading.memo },
         { "encode_hook", &reading.encode_hook }, { "decode_hook", &reading.decode_hook },
     };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 9) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 11) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
     if (name == NULL || updates < 0 || ttl_from_object(self->state, ttl, &options.ttl_ms) < 0
         || quota_from_object(share, "share", &options.share) < 0 || quota_from_object(limit, "limit", &options.limit) < 0
-        || version_from_object(version, &options.version) < 0 || check_reading_options(&reading) < 0)
+        || codec_from_object(codec, &options.codec) < 0 || version_from_object(version, &options.version) < 0)
         return NULL;
     if (options.ttl_ms == FOREBAY_TTL_DEFAULT)
         options.ttl_ms = FOREBAY_TTL_STORED;
     options.update = updates != 0;
-    if (self->arena == NULL)
-        return arena_raise_closed(self);
-    PyObject *cache = open_cache(self, name, &options);
+    value_serializer serializer;
+    if (check_reading_options(&reading) < 0 || serializer_from_object(reading.serializer, &serializer) < 0)
+        return NULL;
+    PyObject *cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, name, &options, &serializer);
+    serializer_clear(&serializer);
     if (cache != NULL)
         set_reading_options((cache_object *)cache, &reading);
     return cache;

@@ -5,6 +5,7 @@
 #include "batch_out.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "value_out.h"
 
 #define KEYS_AHEAD 8   /* of the one being encoded, to ask memory for */
@@ -99,6 +100,8 @@ static int collect(cache_object *self, get_batch *batch, PyObject *result)
                               : cache_make_value(self, found->kind, found->data, found->length);
         if (found->kind == FOREBAY_KIND_BYTES)
             value = cache_present(self, value);
+        if (__builtin_expect(self->serializer.dumps != NULL, 0))
+            value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length, found->kind, value);
         if (value == NULL)
             return -1;
         int outcome = PyDict_SetItem(result, batch->chunk.objects[i], value);

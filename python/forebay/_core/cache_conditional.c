@@ -2,6 +2,7 @@
 /* Cache: writes that depend on what is there, and what is not. */
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "store_options.h"
 #include "value_out.h"
 
@@ -44,6 +45,8 @@ static int pop_key(cache_object *self, const core_key *key, PyObject **value)
     forebay_status status = forebay_pop(cache, key->data, key->length, &sink);
     if (status == FOREBAY_OK) {
         *value = cache_take(self, &out);
+        if (self->serializer.dumps != NULL)
+            *value = serializer_load(self, key->data, key->length, out.kind, *value);
         return *value == NULL ? -1 : 0;
     }
     value_out_drop(&out);
@@ -85,8 +88,8 @@ PyObject *cache_gets(PyObject *object, PyObject *argument)
     out.keep_gil = true; /* the token is made of what was copied */
     forebay_sink sink = { value_out_room, &out };
     forebay_status status = forebay_get(cache, key.data, key.length, &sink);
-    core_key_clear(&key);
     if (status != FOREBAY_OK || out.kind == FOREBAY_KIND_ABSENT) {
+        core_key_clear(&key);
         value_out_drop(&out);
         if (status == FOREBAY_OK || status == FOREBAY_MISS)
             return core_raise_miss(self->state, argument);
@@ -94,6 +97,9 @@ PyObject *cache_gets(PyObject *object, PyObject *argument)
     }
     uint64_t token = forebay_token(cache, value_out_data(&out), out.length, out.kind);
     PyObject *value = cache_take(self, &out);
+    if (self->serializer.dumps != NULL)
+        value = serializer_load(self, key.data, key.length, out.kind, value);
+    core_key_clear(&key);
     return value == NULL ? NULL : Py_BuildValue("(NK)", value, (unsigned long long)token);
 }
 
@@ -116,6 +122,19 @@ static int store_over(cache_object *self, const core_key *key, PyObject *value, 
         return status == FOREBAY_OK;
     cache_raise_not_stored(self, status);
     return -1;
+}
+
+static int serialize_and_store_over(cache_object *self, const core_key *key, PyObject *value, uint64_t token,
+                                    const forebay_set_options *options)
+{
+    if (self->serializer.dumps == NULL)
+        return store_over(self, key, value, token, options);
+    PyObject *bytes = serializer_dump(self, value);
+    if (bytes == NULL)
+        return -1;
+    int stored = store_over(self, key, bytes, token, options);
+    Py_DECREF(bytes);
+    return stored;
 }
 
 static int token_from_object(PyObject *object, uint64_t *token)
@@ -143,7 +162,7 @@ PyObject *cache_cas(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
         return NULL;
     int stored = core_key_encode(&self->state->types, arguments[0], &key);
     if (stored == 0) {
-        stored = store_over(self, &key, arguments[1], token, &options.library);
+        stored = serialize_and_store_over(self, &key, arguments[1], token, &options.library);
         core_key_clear(&key);
     }
     store_options_clear(&options);

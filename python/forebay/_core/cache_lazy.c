@@ -3,7 +3,8 @@
  * of hot entries from the memo; decode_hook makes of a value what users want.
  *
  * A value is copied once, into the bytes object that its records keep.  One that is
- * longer than RECORD_COPY_MOST is read where it lies: then they keep a View. */
+ * longer than RECORD_COPY_MOST is read where it lies: then they keep a View, which,
+ * where the entry is packed, has the value unpacked. */
 #include "cache_methods.h"
 #include "keys.h"
 #include "record.h"
@@ -70,8 +71,8 @@ static int look_in_place(cache_object *self, const void *key, size_t key_length,
     return *value == NULL ? -1 : 0;
 }
 
-/* Get a value, and, where `place` is not NULL, its place. */
-static int fetch_lazily(cache_object *self, const void *key, size_t key_length, PyObject **value, forebay_place *place)
+/* Get a value, and, where `place` is not NULL, its place.  Inlined: see look_up_bytes(). */
+__attribute__((always_inline)) static inline int fetch_lazily(cache_object *self, const void *key, size_t key_length, PyObject **value, forebay_place *place)
 {
     forebay_cache *cache = cache_handle(self);
     *value = NULL;
@@ -170,6 +171,8 @@ int lazy_look_up(cache_object *self, PyObject *key, PyObject **value)
         if (__builtin_expect(outcome == RECALLED, 1))
             return 0;
     }
+    if (__builtin_expect(self->serializer.dumps != NULL, 0)) /* which leaves no memo either */
+        return cache_look_up(self, key, value);
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return -1;
     int done = outcome == FETCH ? fetch_lazily(self, encoded.data, encoded.length, value, NULL)

@@ -150,7 +150,8 @@ const forebay_view *view_contents(PyObject *view);
     "lazy($self, key, /, default=None)\n--\n\n"                                                             \
     "As get(), but dicts, lists and tuples come as Record, RecordList and RecordTuple,\n"                    \
     "which are read-only and decode what is looked at.  The same object may come\n"                          \
-    "again as long as the entry is the same (arena.cache(memo=...))."
+    "again as long as the entry is the same (arena.cache(memo=...)).  With another\n"                         \
+    "serializer than \"msgpack\" it is get(): a fresh value."
 PyObject *cache_lazy(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
 /* Look a key up, as cache_look_up(), for lazy(). */
 int lazy_look_up(cache_object *self, PyObject *key, PyObject **value);

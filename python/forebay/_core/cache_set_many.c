@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "store_options.h"
 #include "value_out.h"
 
@@ -205,6 +206,16 @@ static PyObject *store_batch(cache_object *self, set_batch *batch, const forebay
     Py_RETURN_NONE;
 }
 
+/* Put bytes in the place of the pair's value. */
+static int serialize_item(cache_object *self, set_batch *batch, size_t i)
+{
+    PyObject *pair = PyList_GET_ITEM(batch->pairs, (Py_ssize_t)i);
+    PyObject *bytes = serializer_dump(self, PyTuple_GET_ITEM(pair, 1));
+    PyObject *made = bytes == NULL ? NULL : PyTuple_Pack(2, PyTuple_GET_ITEM(pair, 0), bytes);
+    Py_XDECREF(bytes);
+    return made == NULL ? -1 : PyList_SetItem(batch->pairs, (Py_ssize_t)i, made);
+}
+
 /* Encode all, then store all. */
 static PyObject *run_batch(cache_object *self, set_batch *batch, const forebay_set_options *options)
 {
@@ -213,6 +224,8 @@ static PyObject *run_batch(cache_object *self, set_batch *batch, const forebay_s
         return arena_raise_closed(self->arena);
     batch->most = (size_t)forebay_arena_max_entry(arena);
     for (size_t i = 0; i < batch->count; i++) {
+        if (self->serializer.dumps != NULL && serialize_item(self, batch, i) < 0)
+            return NULL;
         if (stage_item(self, batch, i) < 0)
             return NULL;
     }

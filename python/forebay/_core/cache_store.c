@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "store_options.h"
 #include "value_out.h"
 
@@ -51,11 +52,14 @@ static forebay_status refuse_too_big(const store_request *request)
     return FOREBAY_TOOBIG;
 }
 
-/* Encode on the heap, then store: for long values, and where no room was found. */
+/* Encode outside of the arena, then store: for long values, for those that are to
+ * be packed, and where no room was found. */
 static int store_by_heap(const store_request *request, forebay_status *status)
 {
     core_writer writer;
-    core_writer_init(&writer, NULL, 0, request->limit);
+    uint8_t buffer[GUESS_MOST];
+    size_t room = request->limit < sizeof(buffer) ? request->limit : sizeof(buffer);
+    core_writer_init(&writer, buffer, room, request->limit);
     int outcome = core_encode_with(&request->self->state->types, request->self->encode_hook, request->value, &writer);
     if (outcome == 0) {
         size_t length = core_writer_length(&writer);
@@ -84,7 +88,7 @@ static int store_encoded(const store_request *request, forebay_status *status)
 {
     forebay_put put;
     size_t guess = request->self->value_guess;
-    if (guess >= GUESS_MOST)
+    if (guess >= GUESS_MOST || request->self->packs)
         return store_by_heap(request, status);
     *status = forebay_put_begin(request->cache, request->key->data, request->key->length, guess,
                                 request->options, &put);
@@ -151,7 +155,7 @@ void cache_raise_not_stored(cache_object *self, forebay_status status)
         cache_raise(self, status);
 }
 
-int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
+static int store_value(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
 {
     core_key encoded;
     forebay_status status = FOREBAY_OK;
@@ -167,6 +171,18 @@ int cache_store(cache_object *self, PyObject *key, PyObject *value, const foreba
         return 0;
     cache_raise_not_stored(self, status);
     return -1;
+}
+
+int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
+{
+    if (__builtin_expect(self->serializer.dumps == NULL, 1))
+        return store_value(self, key, value, options);
+    PyObject *bytes = serializer_dump(self, value);
+    if (bytes == NULL)
+        return -1;
+    int stored = store_value(self, key, bytes, options);
+    Py_DECREF(bytes);
+    return stored;
 }
 
 /* set, add and replace differ in mode and result only. */

@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "cache_methods.h"
 #include "keys.h"
+#include "serializer.h"
 #include "value_out.h"
 
 #include <stddef.h>
@@ -30,12 +31,13 @@ static void unlink_from_arena(cache_object *self)
         self->next->previous = self->previous;
 }
 
-PyObject *cache_new(arena_object *arena, forebay_cache *cache)
+PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer)
 {
     PyObject *name = PyUnicode_FromString(forebay_cache_name(cache));
     cache_object *self = name == NULL ? NULL : PyObject_GC_New(cache_object, arena->state->cache_type);
     if (self == NULL) {
         Py_XDECREF(name);
+        serializer_clear(serializer);
         forebay_cache_close(cache);
         return NULL;
     }
@@ -43,21 +45,28 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache)
     self->cache = cache;
     self->parked = NULL;
     self->value_guess = FIRST_GUESS;
+    self->packs = forebay_cache_packs(cache);
     self->ways = 0;
     self->encode_hook = self->decode_hook = NULL;
     self->memo = (memo){ .limit = MEMO_DEFAULT };
     self->name = name;
+    self->serializer = *serializer;
+    *serializer = (value_serializer){ NULL, NULL, NULL };
     self->weakrefs = NULL;
     link_to_arena(self, arena);
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
 
+/* No tp_clear: a cycle through functions is broken at these. */
 static int cache_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
     cache_object *self = (cache_object *)object;
     Py_VISIT((PyObject *)self->arena);
+    Py_VISIT(self->serializer.named);
+    Py_VISIT(self->serializer.dumps);
+    Py_VISIT(self->serializer.loads);
     Py_VISIT(self->encode_hook);
     Py_VISIT(self->decode_hook);
     return 0;
@@ -88,6 +97,7 @@ static void cache_dealloc(PyObject *object)
         forebay_cache_close(handle);
     Py_DECREF(self->arena); /* after the handle: it may be what keeps the arena open */
     Py_DECREF(self->name);
+    serializer_clear(&self->serializer);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -138,6 +148,8 @@ __attribute__((always_inline)) static inline int look_up_bytes(cache_object *sel
         status = fetch_again(self, key, key_length, &out);
     if (__builtin_expect(status == FOREBAY_OK && out.kind != FOREBAY_KIND_ABSENT, 1)) {
         *value = value_out_take(self->state, &out);
+        if (__builtin_expect(self->serializer.dumps != NULL, 0))
+            *value = serializer_load(self, key, key_length, out.kind, *value);
         return *value == NULL ? -1 : 0;
     }
     value_out_drop(&out);
@@ -286,7 +298,12 @@ PyDoc_STRVAR(cache_stats_doc, "stats($self, /)\n--\n\n"
                               "hits, misses, sets (stored: set, add, replace, incr, touch, cas), deletes (that found an\n"
                               "entry), evictions (live entries dropped for room), expirations (expired ones\n"
                               "whose space was reclaimed), entries (as len()); share, limit and bytes (of the\n"
-                              "segments it has), None without quotas.");
+                              "segments it has), None without quotas; codec, None where nothing is packed;\n"
+                              "packed_hits (of the hits: unpacked), value_bytes (of values that could be\n"
+                              "packed, as they were set), stored_bytes (what those took), ratio (of the\n"
+                              "two, None before the first), warmed (entries stored unpacked because they\n"
+                              "were hit often), dictionary (a number, another one each time; None: none)\n"
+                              "and dictionary_age in seconds.");
 
 static PyObject *cache_stats(PyObject *object, PyObject *unused)
 {
@@ -297,6 +314,33 @@ static PyObject *cache_stats(PyObject *object, PyObject *unused)
     forebay_cache_stats stats = { 0 };
     forebay_status status = forebay_cache_get_stats(cache, &stats);
     return status == FOREBAY_OK ? dict_of_stats(stats) : cache_raise(self, status);
+}
+
+PyDoc_STRVAR(cache_train_doc, "train($self, /)\n--\n\n"
+                              "Train a dictionary from what is in the cache now, and pack new values with it.\n\n"
+                              "That happens by itself in the background while values are set; call this to\n"
+                              "have it done now: after filling a cache, before a measurement.  Takes up to a\n"
+                              "second, without the GIL.  True if there is a new dictionary, False if there are\n"
+                              "too few values, if it would pack no better than what there is, or if another\n"
+                              "process is at it.  ValueError: the cache's codec takes none.");
+
+static PyObject *cache_train(PyObject *object, PyObject *unused)
+{
+    cache_object *self = (cache_object *)object;
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    forebay_status status;
+    arena_enter(self->arena);
+    Py_BEGIN_ALLOW_THREADS status = forebay_cache_train(cache);
+    Py_END_ALLOW_THREADS arena_leave(self->arena);
+    if (status == FOREBAY_OK)
+        Py_RETURN_TRUE;
+    if (status == FOREBAY_MISS || status == FOREBAY_BUSY)
+        Py_RETURN_FALSE;
+    if (status != FOREBAY_INVALID)
+        return cache_raise(self, status);
+    return PyErr_Format(PyExc_ValueError, "the cache %R takes no dictionary: its codec must be auto, zstd or lz4", self->name);
 }
 
 PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
@@ -312,8 +356,8 @@ static PyObject *cache_reduce(PyObject *object, PyObject *unused)
     PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
     Py_XDECREF(module);
     return reopen == NULL ? NULL
-                          : Py_BuildValue("N(OOkOnOO)", reopen, (PyObject *)self->arena, self->name,
-                                          (unsigned long)forebay_cache_version(cache),
+                          : Py_BuildValue("N(OOkOOnOO)", reopen, (PyObject *)self->arena, self->name,
+                                          (unsigned long)forebay_cache_version(cache), self->serializer.named,
                                           self->ways & CACHE_LAZY ? Py_True : Py_False, (Py_ssize_t)self->memo.limit,
                                           self->encode_hook != NULL ? self->encode_hook : Py_None,
                                           self->decode_hook != NULL ? self->decode_hook : Py_None);
@@ -365,6 +409,7 @@ static PyMethodDef cache_methods[] = {
       CACHE_SET_MANY_DOC },
     { "delete_many", cache_delete_many, METH_O, CACHE_DELETE_MANY_DOC },
     { "view", cache_view, METH_O, CACHE_VIEW_DOC },
+    { "train", cache_train, METH_NOARGS, cache_train_doc },
     { "touch", (PyCFunction)(void (*)(void))cache_touch, METH_FASTCALL | METH_KEYWORDS, CACHE_TOUCH_DOC },
     { "pop", (PyCFunction)(void (*)(void))cache_pop, METH_FASTCALL, CACHE_POP_DOC },
     { "gets", cache_gets, METH_O, CACHE_GETS_DOC },
@@ -399,6 +444,8 @@ static PyGetSetDef cache_properties[] = {
 
 static PyMemberDef cache_members[] = {
     { "name", T_OBJECT_EX, offsetof(cache_object, name), READONLY, "The cache's name in its arena." },
+    { "serializer", T_OBJECT_EX, offsetof(cache_object, serializer.named), READONLY,
+      "What makes bytes of values: a name, or the pair (dumps, loads)." },
     { "arena", T_OBJECT_EX, offsetof(cache_object, arena), READONLY, "The Arena it was opened from." },
     { "__weaklistoffset__", T_PYSSIZET, offsetof(cache_object, weakrefs), READONLY, NULL },
     { NULL, 0, 0, 0, NULL },

@@ -29,7 +29,7 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
     [CORE_TIMEOUT_ERROR] = { "forebay.TimeoutError", CORE_ARENA_ERROR, &PyExc_TimeoutError,
                              "Another process began to create the arena and did not finish in time." },
     [CORE_CORRUPT_ERROR] = { "forebay.CorruptError", CORE_ERROR, &PyExc_ValueError,
-                             "The file is damaged or is not an arena." },
+                             "The file is damaged or is not an arena; or compressed data is damaged." },
     [CORE_VERSION_ERROR] = { "forebay.VersionError", CORE_ERROR, &PyExc_ValueError,
                              "The arena has another format version." },
     [CORE_INVALID_ERROR] = { "forebay.InvalidError", CORE_ERROR, &PyExc_ValueError,
@@ -43,7 +43,7 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
                           "there is no room for one more cache." },
     [CORE_TOO_BIG_ERROR] = { "forebay.TooBigError", CORE_ERROR, &PyExc_ValueError,
                              "The key, or key and value together, are larger than this arena takes;\n"
-                             "see Arena.max_entry." },
+                             "see Arena.max_entry.  Or more would be decompressed than max_size." },
     [CORE_TYPE_MISMATCH_ERROR] = { "forebay.TypeMismatchError", CORE_ERROR, &PyExc_TypeError,
                                    "incr or decr met a value that is not an int of 64 bits." },
     [CORE_OVERFLOW_ERROR] = { "forebay.OverflowError", CORE_ERROR, &PyExc_OverflowError,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "arena_methods.h"
+#include "codec_functions.h"
 #include "codec_hooks.h"
 #include "core.h"
 #include "memoize.h"
@@ -16,6 +17,12 @@ static PyMethodDef core_methods[] = {
     { "_memoized", core_memoized, METH_VARARGS, CORE_MEMOIZED_DOC },
     { "plain", core_plain, METH_O, PLAIN_DOC },
     { "_record", core_record_from_bytes, METH_O, RECORD_FROM_BYTES_DOC },
+    { "_codec_names", codec_names, METH_NOARGS, CODEC_NAMES_DOC },
+    { "_codec_recognise", codec_recognise, METH_O, CODEC_RECOGNISE_DOC },
+    { "_codec_dictionary", codec_dictionary, METH_VARARGS, CODEC_DICTIONARY_DOC },
+    { "_codec_compress", codec_compress, METH_VARARGS, CODEC_COMPRESS_DOC },
+    { "_codec_decompress", codec_decompress, METH_VARARGS, CODEC_DECOMPRESS_DOC },
+    { "_codec_train", codec_train, METH_VARARGS, CODEC_TRAIN_DOC },
     { "_encode", hook_encode, METH_O, HOOK_ENCODE_DOC },
     { "_decode", hook_decode, METH_O, HOOK_DECODE_DOC },
     { "_encode_key", hook_encode_key, METH_O, HOOK_ENCODE_KEY_DOC },

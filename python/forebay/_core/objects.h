@@ -28,23 +28,34 @@ typedef struct arena_object {
 /* How a handle reads, besides plainly. */
 enum { CACHE_LAZY = 1, CACHE_DECODE_HOOK = 2 };
 
+/* How values become bytes and the reverse, where Forebay does not encode them
+ * itself.  All owned. */
+typedef struct value_serializer {
+    PyObject *named; /* as it was given: Cache.serializer */
+    PyObject *dumps; /* NULL: "msgpack" */
+    PyObject *loads; /* NULL: bytes are values */
+} value_serializer;
+
 typedef struct cache_object {
     PyObject_HEAD core_state *state;
     forebay_cache *cache;                 /* owned; NULL once the arena is closed */
     forebay_cache *parked;                /* owned; the arena is closed, but calls are inside */
     size_t value_guess;                   /* bytes an encoded value is likely to take */
-    unsigned ways;                        /* of reads: CACHE_LAZY, CACHE_DECODE_HOOK */
+    bool packs;                           /* values are encoded outside the arena */
+    unsigned ways;                        /* of reads: CACHE_LAZY, CACHE_DECODE_HOOK; 0 with a serializer */
     PyObject *encode_hook, *decode_hook;  /* owned, or NULL */
     memo memo;                            /* of lazy() */
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */
+    value_serializer serializer;
     PyObject *weakrefs;
 } cache_object;
 
 /* Wrap a handle; takes it over, also when it fails. */
 PyObject *arena_new(core_state *state, forebay_arena *arena, PyObject *path);
-PyObject *cache_new(arena_object *arena, forebay_cache *cache);
+/* Moves the serializer's references, also when it fails. */
+PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer);
 
 /* Between these the handles stay valid whatever other threads do. */
 static inline void arena_enter(arena_object *self)

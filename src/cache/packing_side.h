@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What packing needs in each process that has the arena open. */
+#ifndef FB_PACKING_SIDE_H
+#define FB_PACKING_SIDE_H
+
+#include "arena/arena_state.h"
+
+struct digest;
+
+/* The digested dictionary of a slot. */
+typedef struct digest_slot {
+    _Atomic uint32_t uses;            /* threads that use what `current` was when they began */
+    _Atomic(struct digest *) current;
+    _Atomic(struct digest *) retired; /* replaced ones, to be freed */
+} digest_slot;
+
+typedef struct packing_side {
+    digest_slot digests[DICTIONARY_SLOTS];
+    struct training *training; /* of a background thread, under way or done; trainer.c */
+    _Atomic int starting;      /* process id of who looks at or changes `training`; 0: nobody */
+} packing_side;
+
+/* Made at the first call; NULL: out of memory. */
+packing_side *fb_packing_side_make(forebay_arena *arena);
+static inline packing_side *fb_packing_side(forebay_arena *arena)
+{
+    packing_side *side = atomic_load_explicit(&arena->packing, memory_order_acquire);
+    return __builtin_expect(side != NULL, 1) ? side : fb_packing_side_make(arena);
+}
+
+#endif
