@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cache/policy.h"
 #include "cache/slot.h"
 #include "cache_fixture.h"
 
@@ -316,6 +317,81 @@ static void it_goes_with_an_entry_that_the_index_moves(void **state)
     fixture_close(&f);
 }
 
+static forebay_cache_stats stats_of(forebay_cache *cache)
+{
+    forebay_cache_stats stats;
+    assert_int_equal(forebay_cache_get_stats(cache, &stats), FOREBAY_OK);
+    return stats;
+}
+
+/* A cache that packs, with a value under "key". */
+static forebay_cache *open_packing(fixture *f, char value[200])
+{
+    forebay_cache *packed;
+    forebay_cache_options options = { .ttl_ms = 0, .codec = "zstd" };
+    assert_int_equal(forebay_cache_open(f->arena, "packed", &options, &packed, NULL), FOREBAY_OK);
+    for (size_t i = 0; i < 200; i++)
+        value[i] = "tea, milk, rum; "[i % 16];
+    assert_int_equal(forebay_set(packed, "key", 3, value, 200, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET), FOREBAY_OK);
+    forebay_cache_stats stats = stats_of(packed);
+    assert_true(stats.stored_bytes < stats.value_bytes);
+    return packed;
+}
+
+static void a_packed_entry_has_a_place_that_saves_the_unpacking(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(SIZE, 0);
+    char value[200];
+    forebay_cache *packed = open_packing(&f, value);
+    forebay_place place;
+    received got;
+    forebay_sink sink = { receive, &got };
+    assert_int_equal(forebay_get_placed(packed, "key", 3, &sink, &place), FOREBAY_OK);
+    assert_non_null(place.slot);
+    assert_true(got.length == sizeof value && memcmp(got.bytes, value, sizeof value) == 0);
+    assert_true((uint64_t)place.units * ARENA_ALIGN < sizeof value); /* those of the entry as it is stored */
+    forebay_cache_stats before = stats_of(packed);
+    for (int i = 0; i < 20; i++)
+        assert_true(forebay_place_holds(packed, &place));
+    forebay_cache_stats after = stats_of(packed);
+    assert_int_equal(after.hits, before.hits + 20);
+    assert_int_equal(after.packed_hits, before.packed_hits); /* nothing was unpacked */
+    uint64_t word = atomic_load((_Atomic uint64_t *)place.slot);
+    assert_true(fb_slot_same(word, place.word));
+    assert_int_equal(fb_slot_frequency(word), fb_policy_frequency_max(f.arena));
+    assert_int_equal(forebay_set(packed, "key", 3, value, sizeof value, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET),
+                     FOREBAY_OK);
+    assert_false(forebay_place_holds(packed, &place));
+    forebay_cache_close(packed);
+    fixture_close(&f);
+}
+
+static void a_get_that_stores_the_entry_unpacked_gives_no_place(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(SIZE, 0);
+    char value[200];
+    forebay_cache *packed = open_packing(&f, value);
+    forebay_place place = { .slot = NULL }, last;
+    received got;
+    forebay_sink sink = { receive, &got };
+    for (int i = 0; stats_of(packed).warmed == 0; i++) {
+        assert_true(i < 100);
+        last = place;
+        assert_int_equal(forebay_get_placed(packed, "key", 3, &sink, &place), FOREBAY_OK);
+        assert_true(got.length == sizeof value && memcmp(got.bytes, value, sizeof value) == 0);
+        assert_true((place.slot == NULL) == (stats_of(packed).warmed != 0));
+    }
+    assert_non_null(last.slot);
+    assert_false(forebay_place_holds(packed, &last));
+    assert_int_equal(forebay_get_placed(packed, "key", 3, &sink, &place), FOREBAY_OK);
+    assert_true(place.units > last.units);
+    assert_true(forebay_place_holds(packed, &place));
+    forebay_cache_close(packed);
+    fixture_close(&f);
+}
+
 static void a_child_goes_on_with_its_parents_places(void **state)
 {
     (void)state;
@@ -429,6 +505,8 @@ int main(void)
         cmocka_unit_test(lives_that_wrap_the_incarnation_are_told_apart),
         cmocka_unit_test(an_entry_of_several_segments_has_a_place),
         cmocka_unit_test(it_goes_with_an_entry_that_the_index_moves),
+        cmocka_unit_test(a_packed_entry_has_a_place_that_saves_the_unpacking),
+        cmocka_unit_test(a_get_that_stores_the_entry_unpacked_gives_no_place),
         cmocka_unit_test(nobody_sees_by_a_place_what_is_older_than_a_finished_write),
         cmocka_unit_test(a_child_goes_on_with_its_parents_places),
     };
