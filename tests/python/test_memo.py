@@ -341,6 +341,13 @@ def test_a_memoized_function_in_a_lazy_cache(arena):
         return [n, {"n": n}]
 
     assert type(record(1)) is forebay.RecordList and record(1) == [1, {"n": 1}] and record(1) is not record(1)
+    hooked = arena.cache("hooked", encode_hook=str, decode_hook=str)
+
+    @hooked.memoize(lazy=True)  # stores as the cache does, reads records
+    def hooks(number):
+        return {"at": complex(number, 1)}
+
+    assert hooks(1)["at"] == hooks(1)["at"] == "(1+1j)" and hooks.cache_info().hits == 1
     plain = arena.cache("plain")
 
     @plain.memoize(lazy=True, condition=lambda result: type(result) is dict)
@@ -358,3 +365,66 @@ def test_coroutine_functions_too(arena):
         return {"n": n}
 
     assert type(asyncio.run(record(1))) is type(asyncio.run(record(1))) is forebay.Record
+
+
+def packing(arena, **options):
+    """A cache whose values are packed: those of text that repeats itself."""
+    return arena.cache("packing", codec="zstd", **options)
+
+
+def drinks(number):
+    return {"n": number, "text": "tea, milk, rum; " * 40}
+
+
+def test_the_memo_saves_the_unpacking(arena):
+    cache = packing(arena)
+    cache["key"] = drinks(1)
+    assert cache.stats()["ratio"] > 2
+    first = remember(cache, "key")
+    before = cache.stats()
+    assert first == drinks(1) and all(cache.lazy("key") is first for _ in range(50))
+    after = cache.stats()
+    assert after["hits"] == before["hits"] + 50 and after["packed_hits"] == before["packed_hits"]
+    packing(arena)["key"] = drinks(2)
+    assert cache.lazy("key") == drinks(2) and cache.get("key") == drinks(2)
+
+
+def test_an_entry_that_is_stored_again_unpacked_is_remembered_all_the_same(arena):
+    cache = packing(arena)
+    cache["key"] = drinks(1)
+    assert remembered(cache, "key")
+    old = cache.lazy("key")
+    while cache.stats()["warmed"] == 0:
+        assert cache.get("key") == drinks(1)
+    for _ in range(4):
+        assert cache.lazy("key") == drinks(1)
+    assert remembered(cache, "key") and cache.lazy("key") is not old and old == drinks(1)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_change_of_a_packed_entry_is_missed(arena, change):
+    cache = arena.cache("test", codec="zstd")
+    cache.set("key", drinks(1), ttl=100, tags=["tag", "other"])
+    assert cache.stats()["ratio"] > 2
+    assert remembered(cache, "key") and cache.lazy("key") == drinks(1)
+    expected = change(cache)
+    assert cache.lazy("key") == expected
+
+
+def test_a_large_packed_value_is_a_private_copy_that_goes_with_its_records(arena):
+    """A record keeps what was unpacked, whatever happens to the entry; the arena closes once it is gone."""
+    cache = packing(arena)
+    value = {"rows": [drinks(number) for number in range(200)], "bytes": b"tea" * 20_000}
+    cache["key"] = value
+    cache["bytes"] = b"rum" * 20_000
+    record = cache.lazy("key")
+    with cache.view("key") as view:
+        assert not view.zero_copy
+    rows = record["rows"]
+    del record, cache["key"]
+    assert rows[199] == drinks(199) and rows == value["rows"] and cache.lazy("bytes") == b"rum" * 20_000
+    with pytest.raises(forebay.ViewError, match="1 view is open"):
+        arena.close()
+    del rows
+    assert cache.lazy("key") is None
+    arena.close()
