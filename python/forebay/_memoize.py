@@ -87,6 +87,8 @@ def memoize(
         )
     if isinstance(ignore, str):
         raise TypeError("ignore must be an iterable of names, not one str: ignore=[...]")
+    if lazy and isinstance(home, Cache) and home.serializer != "msgpack":
+        raise ValueError("memoize(lazy=True) needs a cache of Forebay's own encoding, not one with a serializer")
     skipped = frozenset(ignore)
     if skipped:
         key = _key_without(function, skipped, key)
@@ -160,7 +162,13 @@ def _resolve(home: Any, lazy: bool) -> Any:
         home = home()
     if not isinstance(home, Cache):
         return home.cache(CACHE_NAME, lazy=lazy)
-    return home.arena.cache(home.name, version=home.version, lazy=True) if lazy else home
+    return _lazily(home) if lazy else home
+
+
+def _lazily(cache: Cache[Any, Any]) -> Cache[Any, Any]:
+    """A lazy handle that encodes as this one does; what a decode_hook would get comes as records."""
+    _, (arena, name, version, serializer, _, memo, encode_hook, _) = cache.__reduce__()
+    return arena.cache(name, version=version, serializer=serializer, lazy=True, memo=memo, encode_hook=encode_hook)
 
 
 def _digest(arguments: bytes) -> bytes:
