@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|codecs|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -12,11 +12,19 @@ import sys
 
 import codecs_run
 import memoized
+import records
 import report
 import run
 import traces
 
-PARTS = {"speed": run.main, "traces": traces.main, "memoize": memoized.main, "codecs": codecs_run.main, "report": report.main}
+PARTS = {
+    "speed": run.main,
+    "traces": traces.main,
+    "memoize": memoized.main,
+    "records": records.main,
+    "codecs": codecs_run.main,
+    "report": report.main,
+}
 
 
 def main() -> None:

@@ -285,6 +285,19 @@ def memoize_section() -> str:
     return section("Memoize", "python bench memoize", lead, [table])
 
 
+def records_section() -> str:
+    outcome = read("records.json")
+    if outcome is None:
+        return missing("Records", "python bench records")
+    lead = [f"{outcome['hot_keys']} records of GeoNames, {outcome['mean_bytes']:.0f} bytes as MessagePack in the mean, in a hot loop; "
+            f"the large value has {outcome['large_bytes']:,} bytes. Medians of {outcome['rounds']} interleaved rounds, ratios of "
+            "each to the first row."]  # fmt: skip
+    tables = [Table(f"{part[0].upper()}{part[1:]}, us", ["", "time", "ratio"],
+                    [[name, f"{found['ns'] / 1000:.3f}", f"{found['ratio']:.2f}"] for name, found in rows.items()])
+              for part, rows in outcome["parts"].items()]  # fmt: skip
+    return section("Records", "python bench records", lead, tables)
+
+
 def codecs_section() -> str:
     import codecs_run
 
@@ -315,7 +328,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    options.output.write_text("\n".join([INTRODUCTION, demo_section(), speed_section(), memoize_section(), codecs_section(), traces_section()]))
+    sections = [demo_section(), speed_section(), memoize_section(), records_section(), codecs_section(), traces_section()]
+    options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,28 @@ FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_get_into(forebay_cache *cache, const void *key, size_t key_length, void *buffer,
                  size_t capacity, size_t *length_out, forebay_kind *kind_out);
 
+/* Where an entry is, so that who keeps its value, decoded perhaps, can ask whether
+ * the entry is still the same without reading it again. */
+#define FOREBAY_PLACE_TAGS 4u /* entries with more tags have no place */
+typedef struct forebay_place {
+    void *slot; /* private, as all of it; NULL: no place, never holds */
+    uint64_t word, generation, cache_word, hash, expiry, units;
+    uint32_t segment, version, number, tag_count;
+    uint64_t tags[FOREBAY_PLACE_TAGS];
+} forebay_place;
+/* forebay_get(), and where the entry is.  No place after FOREBAY_OK: the entry
+ * changed meanwhile, or has too many tags. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_get_placed(forebay_cache *cache, const void *key, size_t key_length, const forebay_sink *sink,
+                   forebay_place *place);
+/* Would a get of the key give the value that forebay_get_placed() gave with this
+ * place, by this handle or one of the same cache and version?  It looks at the
+ * entry's slot, its segment's life, the cache's, the clock and the tags: six loads.
+ * If so, this is a hit: it counts as one, in the statistics and for eviction.
+ * False says nothing: the entry may only have moved.  It never waits.  A place is
+ * good in the children of a fork, too; not in other handles of the arena. */
+FOREBAY_API bool forebay_place_holds(forebay_cache *cache, const forebay_place *place);
+
 /* A value read in place.  The bytes do not change and stay until the view is
  * closed, whatever is set, deleted or evicted; the entry's space is not used for
  * others as long.  Where that cannot be (views of this process are on 64 parts of

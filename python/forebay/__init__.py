@@ -23,6 +23,7 @@ if sys.platform != "linux":
         f"forebay works on Linux only, not on {sys.platform}: it needs memfd and open file description locks"
     )
 
+from forebay import _records as _records  # registers the records as mappings and sequences
 from forebay._core import (
     Arena,
     ArenaError,
@@ -39,6 +40,9 @@ from forebay._core import (
     NoSpaceError,
     NotFoundError,
     OverflowError,
+    Record,
+    RecordList,
+    RecordTuple,
     SizeWarning,
     TimeoutError,
     TooBigError,
@@ -47,6 +51,7 @@ from forebay._core import (
     View,
     ViewError,
     __version__,
+    plain,
 )
 from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
@@ -57,7 +62,7 @@ from forebay._types import ArenaInfo, CacheStats, RowInfo
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
 
-for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd):
+for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
 
@@ -84,6 +89,9 @@ __all__ = [
     "NotFoundError",
     "OverflowError",
     "PickleWarning",
+    "Record",
+    "RecordList",
+    "RecordTuple",
     "RowInfo",
     "SizeWarning",
     "TimeoutError",
@@ -96,4 +104,5 @@ __all__ = [
     "deferred",
     "open",
     "open_fd",
+    "plain",
 ]

@@ -128,6 +128,9 @@ class Namespace:
     def get(self, key: Any, /, default: Any = None) -> Any:
         return self._cache.get(self._full(key), default)
 
+    def lazy(self, key: Any, /, default: Any = None) -> Any:
+        return self._cache.lazy(self._full(key), default)
+
     def gets(self, key: Any, /) -> tuple[Any, int]:
         return self._cache.gets(self._full(key))
 

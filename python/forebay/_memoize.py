@@ -69,11 +69,12 @@ def memoize(
     condition: Callable[[Any], bool] | None = None,
     name: str | None = None,
     tags: Iterable[Any] = (),
+    lazy: bool = False,
 ) -> Any:
     """Arena.memoize() and Cache.memoize(); `home` may also be a function that opens the arena."""
     if function is None:
         return functools.partial(
-            memoize, home, ttl=ttl, key=key, typed=typed, ignore=ignore, condition=condition, name=name, tags=tags
+            memoize, home, ttl=ttl, key=key, typed=typed, ignore=ignore, condition=condition, name=name, tags=tags, lazy=lazy
         )
     if not callable(function):
         raise TypeError(f"memoize() takes a function, not {type(function).__name__}; options go by name: memoize(ttl=60)")
@@ -86,6 +87,8 @@ def memoize(
         )
     if isinstance(ignore, str):
         raise TypeError("ignore must be an iterable of names, not one str: ignore=[...]")
+    if lazy and isinstance(home, Cache) and home.serializer != "msgpack":
+        raise ValueError("memoize(lazy=True) needs a cache of Forebay's own encoding, not one with a serializer")
     skipped = frozenset(ignore)
     if skipped:
         key = _key_without(function, skipped, key)
@@ -101,7 +104,7 @@ def memoize(
         except (FullError, TooBigError):
             pass  # it is a cache: the result is good all the same
 
-    memo = _memoized(function, name, functools.partial(_resolve, home), store, _digest, key, typed)
+    memo = _memoized(function, name, functools.partial(_resolve, home, lazy), store, _digest, key, typed)
     wrapper: Any = _coroutine_function(memo, function, store) if inspect.iscoroutinefunction(function) else memo
     functools.update_wrapper(wrapper, function)
     wrapper.cache_info = functools.partial(_cache_info, memo, name)
@@ -119,7 +122,7 @@ def _coroutine_function(memo: Any, function: Callable[..., Any], store: Callable
             return value_or_key
         result = await function(*args, **kwargs)
         store(value_or_key, result)
-        return result
+        return memo._as_found(result)
 
     return wrapper
 
@@ -153,11 +156,19 @@ def _key_without(
     return key_of
 
 
-def _resolve(home: Any) -> Any:
+def _resolve(home: Any, lazy: bool) -> Any:
     """The cache for the results, at the first call."""
     if not isinstance(home, (Arena, Cache)):
         home = home()
-    return home if isinstance(home, Cache) else home.cache(CACHE_NAME)
+    if not isinstance(home, Cache):
+        return home.cache(CACHE_NAME, lazy=lazy)
+    return _lazily(home) if lazy else home
+
+
+def _lazily(cache: Cache[Any, Any]) -> Cache[Any, Any]:
+    """A lazy handle that encodes as this one does; what a decode_hook would get comes as records."""
+    _, (arena, name, version, serializer, _, memo, encode_hook, _) = cache.__reduce__()
+    return arena.cache(name, version=version, serializer=serializer, lazy=True, memo=memo, encode_hook=encode_hook)
 
 
 def _digest(arguments: bytes) -> bytes:

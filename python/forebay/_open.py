@@ -89,9 +89,19 @@ def reopen(path: str, trust: bool, guard: bool) -> Arena:
         return arena
 
 
-def reopen_cache(arena: Arena, name: str, version: int, serializer: Any = "msgpack") -> Cache[Any, Any]:
+def reopen_cache(
+    arena: Arena, name: str, version: int, serializer: Any, lazy: bool, memo: int, encode_hook: Any, decode_hook: Any
+) -> Cache[Any, Any]:
     """The cache of a pickle."""
-    return arena.cache(name, version=version, serializer=serializer)
+    return arena.cache(
+        name,
+        version=version,
+        serializer=serializer,
+        lazy=lazy,
+        memo=memo,
+        encode_hook=encode_hook,
+        decode_hook=decode_hook,
+    )
 
 
 class DeferredArena:

@@ -23,5 +23,15 @@ void fb_clock_rebase(forebay_arena *arena, const uint8_t boot_id[16]);
  * clock and arena time for fb_clock_rebase(); see whether the file at the path
  * was replaced. */
 void fb_clock_look(forebay_arena *arena, uint64_t now_ms);
+/* By readers: the time, after a look once a second. */
+static inline uint64_t fb_time_of_get(forebay_arena *arena)
+{
+    uint64_t now = fb_now_ms(arena);
+    if (__builtin_expect(now < atomic_load_explicit(&arena->next_slow_look, memory_order_relaxed), 1))
+        return now;
+    atomic_store_explicit(&arena->next_slow_look, now + 1000, memory_order_relaxed);
+    fb_clock_look(arena, now);
+    return fb_now_ms(arena);
+}
 
 #endif

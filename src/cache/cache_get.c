@@ -83,17 +83,6 @@ __attribute__((noinline)) static void help_split(forebay_arena *arena)
     fb_lane_leave(arena, lane);
 }
 
-/* The time, after the machine's sleep was added to it, once a second. */
-static uint64_t time_of_get(forebay_arena *arena)
-{
-    uint64_t now = fb_now_ms(arena);
-    if (__builtin_expect(now < atomic_load_explicit(&arena->next_slow_look, memory_order_relaxed), 1))
-        return now;
-    atomic_store_explicit(&arena->next_slow_look, now + 1000, memory_order_relaxed);
-    fb_clock_look(arena, now);
-    return fb_now_ms(arena);
-}
-
 /* Copy out what was found.  SERVE_AGAIN: it changed meanwhile; SERVED: with *status. */
 __attribute__((always_inline)) static inline serve_result serve(forebay_cache *cache, const index_key *key,
                                                                 read_match *match, const forebay_sink *sink,
@@ -152,7 +141,7 @@ forebay_status forebay_get(forebay_cache *cache, const void *key, size_t key_len
     forebay_status status = fb_cache_begin(cache, key, key_length, &k);
     if (status != FOREBAY_OK)
         return status;
-    return get_one(cache, &k, sink, 0, time_of_get(cache->arena));
+    return get_one(cache, &k, sink, 0, fb_time_of_get(cache->arena));
 }
 
 typedef struct buffer_sink {
@@ -245,7 +234,7 @@ static bool get_likely(forebay_cache *cache, const index_key *key, _Atomic uint6
 forebay_status forebay_get_many(forebay_cache *cache, const forebay_key *keys, size_t count, const forebay_sink *sink,
                                 forebay_status *status)
 {
-    uint64_t now = time_of_get(cache->arena);
+    uint64_t now = fb_time_of_get(cache->arena);
     for (size_t done = 0; done < count; done += BATCH) {
         size_t batch = count - done < BATCH ? count - done : BATCH;
         index_key found[BATCH];

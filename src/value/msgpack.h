@@ -423,18 +423,21 @@ static inline fb_pack_error fb_pack_take_int(fb_pack_reader *reader, fb_pack_tok
     return FB_PACK_OK;
 }
 
-/* The formats 0xc0 to 0xdf, `header` bytes of which are known to be there. */
-static inline fb_pack_error fb_pack_next_tagged(fb_pack_reader *reader, fb_pack_token *token, size_t header)
+/* The formats 0xc0 to 0xdf, `header` bytes of which are known to be there.  `byte`
+ * is the first of them, read once: what is read in place may change meanwhile, if
+ * others than Forebay write it. */
+static inline fb_pack_error fb_pack_next_tagged(fb_pack_reader *reader, fb_pack_token *token, uint8_t byte,
+                                                size_t header)
 {
     const uint8_t *at = reader->at;
-    switch (at[0]) {
+    switch (byte) {
     case 0xc0:
         token->type = FB_PACK_NIL;
         break;
     case 0xc2:
     case 0xc3:
         token->type = FB_PACK_BOOL;
-        token->boolean = at[0] == 0xc3;
+        token->boolean = byte == 0xc3;
         break;
     case 0xc4:
         return fb_pack_take(reader, token, FB_PACK_BIN, header, at[1]);
@@ -489,7 +492,7 @@ static inline fb_pack_error fb_pack_next_tagged(fb_pack_reader *reader, fb_pack_
     case 0xd6:
     case 0xd7:
     case 0xd8:
-        return fb_pack_take_ext(reader, token, header, 1u << (at[0] - 0xd4));
+        return fb_pack_take_ext(reader, token, header, 1u << (byte - 0xd4));
     case 0xd9:
         return fb_pack_take(reader, token, FB_PACK_STR, header, at[1]);
     case 0xda:
@@ -539,7 +542,7 @@ static inline fb_pack_error fb_pack_next(fb_pack_reader *reader, fb_pack_token *
     else if (fb_pack_left(reader) < fb_pack_header_length[byte - 0xc0])
         error = FB_PACK_TRUNCATED;
     else
-        error = fb_pack_next_tagged(reader, token, fb_pack_header_length[byte - 0xc0]);
+        error = fb_pack_next_tagged(reader, token, byte, fb_pack_header_length[byte - 0xc0]);
     if (__builtin_expect(error != FB_PACK_OK, 0))
         reader->owed = owed;
     return error;

@@ -47,16 +47,21 @@ static inline void exercise_cache(forebay_cache *cache, unsigned sets)
     forebay_key keys[4] = {{"a", 1}, {"b", 1}, {"counter", 7}, {"big", 3}};
     forebay_status status[4];
     int64_t sum;
+    forebay_place places[4];
     for (size_t i = 0; i < 4; i++)
-        (void)!forebay_get(cache, keys[i].data, keys[i].length, &sink);
+        (void)!forebay_get_placed(cache, keys[i].data, keys[i].length, &sink, &places[i]);
     (void)!forebay_get_many(cache, keys, 4, &sink, status);
     (void)!forebay_incr(cache, "counter", 7, 1, 0, FOREBAY_TTL_DEFAULT, &sum);
     (void)forebay_delete(cache, "a", 1);
     for (unsigned i = 0; i < sets; i++)
         (void)!forebay_set(cache, &i, sizeof i, value, 200 + i % 7 * 50, FOREBAY_KIND_BYTES, 1000, FOREBAY_SET);
+    for (size_t i = 0; i < 4; i++)
+        (void)forebay_place_holds(cache, &places[i]);
     (void)!forebay_set(cache, "big", 3, value, sizeof value, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET);
     (void)!forebay_set(cache, "a", 1, value, 10, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_ADD);
     (void)!forebay_get(cache, "big", 3, &sink);
+    (void)!forebay_get_placed(cache, "old tagged", 10, &sink, &places[0]);
+    (void)forebay_place_holds(cache, &places[0]);
     forebay_set_options tagged = {.tags = keys, .tag_count = 2};
     uint64_t cursor = 0;
     (void)!forebay_set_with(cache, "tagged", 6, value, 100, FOREBAY_KIND_BYTES, &tagged);

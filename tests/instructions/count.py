@@ -27,9 +27,14 @@ OPERATIONS = {
     "get": "cache_get",
     "get_int": "cache_get",
     "get_record": "cache_get",
+    "get_packed": "cache_get",
     "get_many": "cache_get_many",
+    "lazy_remembered": "cache_lazy",
+    "lazy_raw": "cache_lazy",
+    "record_field": "map_subscript",
     "set": "cache_set",
     "set_record": "cache_set",
+    "set_packed": "cache_set",
     "set_evicting": "cache_set",
 }
 

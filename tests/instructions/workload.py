@@ -6,12 +6,23 @@ The garbage collector and the interpreter are not measured, so that any of them 
 
 import random
 import sys
+import time
 
 import forebay
 
 COUNT = 4000
 BATCH = 100
 RECORD = {"id": 3117735, "name": "Zürich", "population": 341730, "at": [47.36667, 8.55], "zone": "Europe/Zurich", "x": None}
+PACKED = ("get_packed", "set_packed")
+PARTS = ("Zürich", "berg", "Basel", "dorf", "Winter", "thur", "Ober", "Unter", "wil", "Langen", "ried", "Au")
+RECORDS = ("get_record", "lazy_remembered", "lazy_raw", "record_field", *PACKED)
+
+
+def record_of(number: int) -> dict[str, object]:
+    """Records of one kind that are not the same: a dictionary is for such."""
+    numbers = random.Random(number)
+    return RECORD | {"id": numbers.randrange(4_000_000), "name": f"{numbers.choice(PARTS)}{numbers.choice(PARTS)}",
+                     "population": numbers.randrange(1_000_000), "zone": f"Europe/{numbers.choice(PARTS)}"}  # fmt: skip
 
 
 def main(operation: str) -> None:
@@ -19,14 +30,34 @@ def main(operation: str) -> None:
     value = bytes(400)
     numbers = random.Random(1)
     with forebay.open(None, "2MiB" if evicting else "16MiB") as arena:
-        cache = arena.cache("instructions")
+        cache = arena.cache("instructions", codec="zstd" if operation in PACKED else None)
         keys = [f"city:{number}" for number in range(10 * COUNT if evicting else COUNT)]
         numbers.shuffle(keys)
         for key in keys:  # all that is warmed up here does not count: it is set by set_many
-            cache.set_many({key: RECORD if operation == "get_record" else value})
-        if operation == "get" or operation == "get_record":
+            cache.set_many({key: RECORD if operation in RECORDS else value})
+        if operation in PACKED:
+            records = {key: record_of(number) for number, key in enumerate(keys)}
+            cache.set_many(records)
+            while cache.stats()["dictionary"] is None:
+                if not cache.train():  # it is being trained in the background
+                    time.sleep(0.01)
+            cache.set_many(records)  # packed with that
+        if operation in ("get", "get_record", "get_packed"):
             for key in keys:
                 cache.get(key)
+        elif operation == "lazy_remembered":
+            lazy = arena.cache("instructions", lazy=True, memo="16MiB")
+            for key in keys:
+                lazy.get(key), lazy.get(key)  # does not count; the second time it is remembered
+            for key in keys:
+                lazy.lazy(key)
+        elif operation == "lazy_raw":
+            lazy = arena.cache("instructions", memo=None)
+            for key in keys:
+                lazy.lazy(key)
+        elif operation == "record_field":
+            for record in arena.cache("instructions", lazy=True).get_many(keys).values():
+                record["population"]
         elif operation == "get_int":
             cache.set_many({number: value for number in range(COUNT)})
             for number in range(COUNT):
@@ -37,6 +68,9 @@ def main(operation: str) -> None:
         elif operation in ("set", "set_evicting"):
             for number in range(COUNT):
                 cache.set(keys[number], value)
+        elif operation == "set_packed":
+            for key, record in records.items():
+                cache.set(key, record)
         elif operation == "set_record":
             for key in keys:
                 cache.set(key, RECORD)

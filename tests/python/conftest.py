@@ -2,12 +2,15 @@
 """Fixtures: arenas in a folder of their own on the tmpfs, gone after each test."""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 import forebay
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what tests share
 
 
 @pytest.fixture

@@ -295,7 +295,8 @@ def hot_paths(cache, key, big):
 
 
 @pytest.mark.parametrize("key", ["k", ("tuple", 1, b"x" * 300)])
-def test_hot_paths_leak_neither_objects_nor_memory(cache, key):
+def test_hot_paths_leak_neither_objects_nor_memory(arena, key):
+    cache = arena.cache("test", codec=None)  # training a dictionary takes some MiB, once, at any moment
     big = ["y" * 6000]
     for _ in range(300):
         hot_paths(cache, key, big)

@@ -14,7 +14,7 @@ from forebay import _core
 PUBLIC = [name for name in forebay.__all__ if name != "__version__"]
 METHODS = [
     (owner, name)
-    for owner in (forebay.Arena, forebay.Cache)
+    for owner in (forebay.Arena, forebay.Cache, forebay.Record, forebay.RecordList, forebay.RecordTuple)
     for name in vars(owner)
     if not name.startswith("_") or name in ("__enter__", "__exit__", "__class_getitem__", "__reduce__")
 ]
@@ -71,7 +71,7 @@ def test_signatures_say_what_may_be_omitted():
     assert str(inspect.signature(forebay.Cache.incr)) == "(self, key, delta=1, /, *, initial=0, ttl=Ellipsis)"
     assert str(inspect.signature(forebay.Arena.cache)) == (
         "(self, name, /, *, ttl=Ellipsis, share=Ellipsis, limit=Ellipsis, codec=Ellipsis, version=0, update=False, "
-        "serializer='msgpack')"
+        "serializer='msgpack', lazy=False, memo=Ellipsis, encode_hook=None, decode_hook=None)"
     )
 
 

@@ -209,6 +209,52 @@ def test_a_pickled_cache_keeps_it(arena, serializer):
     assert again["k"] == VALUES[serializer]
 
 
+@pytest.mark.parametrize("serializer", VALUES, ids=str)
+@pytest.mark.parametrize("wrong", [{"lazy": True}, {"encode_hook": str}, {"decode_hook": str}, {"lazy": True, "encode_hook": str}], ids=str)
+def test_it_excludes_records_and_hooks(arena, serializer, wrong):
+    with pytest.raises(ValueError, match="serializer other than 'msgpack'"):
+        arena.cache("c", serializer=serializer, **wrong)
+    arena.cache("c", serializer="msgpack", **wrong)
+    arena.cache("c", serializer=serializer, lazy=False, encode_hook=None, decode_hook=None, memo="1MiB")
+
+
+@pytest.mark.parametrize("serializer", VALUES, ids=str)
+def test_lazy_gives_what_is_loaded_each_time(arena, serializer):
+    cache, value = arena.cache("c", serializer=serializer), VALUES[serializer]
+    cache["k"] = value
+    found = [cache.lazy("k") for _ in range(4)]
+    assert all(each == value for each in found) and cache.lazy("absent", 5) == 5
+    assert serializer == "bytes" or len({id(each) for each in found}) == 4
+    assert cache.namespace("n").lazy("k") is None
+
+
+def test_packed_values_are_loaded_all_the_same(arena):
+    cache = arena.cache("c", codec="zstd", serializer="json")
+    value = {"text": "tea, milk, rum; " * 100}
+    cache["k"] = value
+    assert cache.stats()["ratio"] > 2
+    assert cache["k"] == cache.lazy("k") == cache.get_many(["k"])["k"] == cache.gets("k")[0] == cache.pop("k") == value
+
+
+def test_memoize_takes_no_lazy_with_it(arena, points):
+    with pytest.raises(ValueError, match="serializer"):
+        points.memoize(lambda: None, lazy=True)
+
+    @points.memoize
+    def make(x, y):
+        return Point(x, y)
+
+    assert make(1, 2) == make(1, 2) == Point(1, 2) and make.cache_info().hits == 1
+
+
+def test_a_pickled_cache_keeps_all_of_its_options(arena):
+    cache = arena.cache("c", codec="zstd", version=3, lazy=True, memo=12345, encode_hook=dump_point)
+    again = pickle.loads(pickle.dumps(cache))
+    assert again.__reduce__()[1][1:] == cache.__reduce__()[1][1:] == ("c", 3, "msgpack", True, 12345, dump_point, None)
+    again = pickle.loads(pickle.dumps(arena.cache("c", serializer=POINTS)))
+    assert again.serializer == POINTS and again.stats()["codec"] == "zstd"
+
+
 def test_a_function_may_close_the_arena(path):
     with forebay.open(path, "1MiB") as arena:
         arena.cache("c")["k"] = b"1"

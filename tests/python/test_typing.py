@@ -56,6 +56,24 @@ with users.view(1) as view:
     assert_type(view[:2], memoryview)
     assert_type(view.zero_copy, bool)
     raw: bytes = bytes(view) + memoryview(view)
+field: str = users.lazy(1)["name"]
+lazy: forebay.Cache[int, forebay.Record[str, int]] = arena.cache("lazy", lazy=True, memo="4MiB")
+assert_type(lazy[1], forebay.Record[str, int])
+assert_type(lazy[1]["a"], int)
+assert_type(lazy[1].get("a"), int | None)
+assert_type(lazy[1].get("a", "b"), int | str)
+assert_type(lazy[1].materialize(), dict[str, int])
+assert_type(forebay.plain(lazy[1]), dict[str, int])
+assert_type(list(lazy[1]), list[str])
+def many(numbers: forebay.RecordList[int], pair: forebay.RecordTuple[str]) -> None:
+    assert_type(numbers[0], int)
+    assert_type(numbers[1:], list[int])
+    assert_type(pair[:], tuple[str, ...])
+    assert_type(forebay.plain(pair), tuple[str, ...])
+arena.cache("hooks", encode_hook=str, decode_hook=None, memo=None)
+@arena.memoize(lazy=True)
+def record_of(n: int) -> dict[str, int]:
+    return {"n": n}
 assert_type(users.ttl, float | None)
 assert_type(users.arena.info()["replaced"], bool)
 assert_type(arena.rows()[0]["alive"], bool)

@@ -53,8 +53,8 @@ def test_the_wheel_carries_the_command_and_the_types_but_no_library(wheel):
     assert not [path for path in carried if re.search(r"libforebay|\.h$|\.pc$|\.a$|\.c$", path)]
 
 
-# Header only, inline: the extension packs Python values with it and calls nothing of the layer.
-SHARED_WITH_PYTHON = {"value/msgpack.h"}
+# Headers only, inline: the extension packs Python values with them and calls nothing of the layer.
+SHARED_WITH_PYTHON = {"value/msgpack.h", "value/skip.h"}
 
 
 @pytest.mark.parametrize("folder, shared", [("cli", set()), ("python", SHARED_WITH_PYTHON)])

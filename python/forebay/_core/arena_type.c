@@ -56,11 +56,13 @@ static int arena_shut(arena_object *self)
     uint32_t views = forebay_arena_views(self->arena);
     if (views != 0) {
         PyErr_Format(self->state->errors[CORE_VIEW_ERROR],
-                     "the arena cannot be closed: %u %s open; release them first (with cache.view(key) as view: ...)", views,
+                     "the arena cannot be closed: %u %s open; release them first (with cache.view(key) as view: ...), and drop "
+                     "records of large values", views,
                      views == 1 ? "view is" : "views are");
         return -1;
     }
     for (cache_object *cache = self->caches; cache != NULL; cache = cache->next) {
+        memo_clear(&cache->memo);
         cache->parked = cache->cache;
         cache->cache = NULL;
     }
@@ -162,7 +164,8 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
 }
 
 PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., codec=...,\n"
-                              "      version=0, update=False, serializer='msgpack')\n--\n\n"
+                              "      version=0, update=False, serializer='msgpack', lazy=False,\n"
+                              "      memo=..., encode_hook=None, decode_hook=None)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -190,6 +193,12 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "functions (dumps, loads) to bytes and from bytes.  Use the same for all of a\n"
                               "cache: to another object the entry is the bytes, and loads gets whatever bytes\n"
                               "others stored.  Other values (of \"msgpack\", ints of incr) are read as they are.\n\n"
+                              "Of this object alone are also, with the serializer \"msgpack\" only: lazy: all\n"
+                              "reads give what Cache.lazy() gives.  memo: bytes that may be spent on keeping\n"
+                              "what lazy() gave (1 MiB; None: none).  encode_hook: a function that is called\n"
+                              "with a value, or a part of one, of a type that cannot be stored; what it returns\n"
+                              "is stored instead.  decode_hook: a function of a plain value; reads give what it\n"
+                              "returns.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)
@@ -229,6 +238,66 @@ static int quota_from_object(PyObject *object, const char *what, uint64_t *quota
     return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* How this handle reads and encodes: what was given, NULL where omitted; then what it comes to. */
+typedef struct reading_options {
+    PyObject *serializer, *lazy, *memo, *encode_hook, *decode_hook; /* borrowed */
+    bool is_lazy;
+    uint64_t memo_bytes;
+} reading_options;
+
+static int hook_from_object(PyObject **hook, const char *what)
+{
+    if (*hook == Py_None)
+        *hook = NULL;
+    if (*hook == NULL || PyCallable_Check(*hook))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s must be a function or None, not %.100s", what, Py_TYPE(*hook)->tp_name);
+    return -1;
+}
+
+/* Bytes as quotas; None, 0: no memo. */
+static int memo_from_object(PyObject *object, uint64_t *bytes)
+{
+    *bytes = object == NULL ? MEMO_DEFAULT : 0;
+    if (object == NULL || object == Py_None || (PyLong_CheckExact(object) && PyObject_Not(object)))
+        return 0;
+    return quota_from_object(object, "memo", bytes);
+}
+
+static int check_reading_options(reading_options *options)
+{
+    int lazy = options->lazy == NULL ? 0 : PyObject_IsTrue(options->lazy);
+    if (lazy < 0 || memo_from_object(options->memo, &options->memo_bytes) < 0
+        || hook_from_object(&options->encode_hook, "encode_hook") < 0
+        || hook_from_object(&options->decode_hook, "decode_hook") < 0)
+        return -1;
+    options->is_lazy = lazy != 0;
+    const char *conflict = NULL;
+    if (options->is_lazy && options->decode_hook != NULL)
+        conflict = "a cache is lazy or has a decode_hook, which gets decoded values, not both";
+    if (serializer_is_usual(options->serializer)) {
+        if (conflict == NULL)
+            return 0;
+    } else if (options->is_lazy) {
+        conflict = "a cache is lazy or has a serializer other than 'msgpack', not both: records are of Forebay's own encoding";
+    } else if (options->encode_hook != NULL || options->decode_hook != NULL) {
+        conflict = "a cache has hooks or a serializer other than 'msgpack', not both: let the serializer do what the hooks are for";
+    } else {
+        options->memo_bytes = 0; /* what others' functions load may be changed by whoever gets it */
+        return 0;
+    }
+    PyErr_SetString(PyExc_ValueError, conflict);
+    return -1;
+}
+
+static void set_reading_options(cache_object *cache, const reading_options *options)
+{
+    cache->ways = (options->is_lazy ? CACHE_LAZY : 0) | (options->decode_hook != NULL ? CACHE_DECODE_HOOK : 0);
+    cache->memo.limit = options->memo_bytes;
+    cache->encode_hook = Py_XNewRef(options->encode_hook);
+    cache->decode_hook = Py_XNewRef(options->decode_hook);
+}
+
 /* Ellipsis or nothing: what is stored.  The text is borrowed. */
 static int codec_from_object(PyObject *object, const char **codec)
 {
@@ -253,14 +322,16 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
 {
     arena_object *self = (arena_object *)object;
     PyObject *ttl = NULL, *share = NULL, *limit = NULL, *codec = NULL, *version = NULL, *update = NULL;
-    PyObject *serialized = NULL;
+    reading_options reading = { 0 };
     const keyword keywords[] = {
         { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "codec", &codec },
-        { "version", &version }, { "update", &update }, { "serializer", &serialized },
+        { "version", &version }, { "update", &update }, { "serializer", &reading.serializer },
+        { "lazy", &reading.lazy }, { "memo", &reading.memo },
+        { "encode_hook", &reading.encode_hook }, { "decode_hook", &reading.decode_hook },
     };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 7) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 11) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
@@ -272,10 +343,12 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
         options.ttl_ms = FOREBAY_TTL_STORED;
     options.update = updates != 0;
     value_serializer serializer;
-    if (serializer_from_object(serialized, &serializer) < 0)
+    if (check_reading_options(&reading) < 0 || serializer_from_object(reading.serializer, &serializer) < 0)
         return NULL;
     PyObject *cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, name, &options, &serializer);
     serializer_clear(&serializer);
+    if (cache != NULL)
+        set_reading_options((cache_object *)cache, &reading);
     return cache;
 }
 
@@ -288,7 +361,8 @@ PyDoc_STRVAR(arena_memoize_doc,
              "of the arguments, its result takes their place.  typed: 1, 1.0 and True are three\n"
              "arguments.  ignore: names or positions of arguments that do not matter.  condition:\n"
              "a function of the result; false: it is not stored.  name: what tells functions\n"
-             "apart in the cache; module and qualified name if omitted.  tags: as Cache.set().\n\n"
+             "apart in the cache; module and qualified name if omitted.  tags: as Cache.set().\n"
+             "lazy: results come as Cache.lazy() gives them.\n\n"
              "The function has .cache_info(), .cache_clear(), .invalidate(*args),\n"
              ".cache_key(*args), .cache and .__wrapped__.");
 

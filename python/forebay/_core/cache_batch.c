@@ -89,15 +89,19 @@ typedef struct get_batch {
 } get_batch;
 
 /* Decode what was found and put it into `result`, in the order of keys. */
-static int collect(const cache_object *self, get_batch *batch, PyObject *result)
+static int collect(cache_object *self, get_batch *batch, PyObject *result)
 {
     for (size_t i = 0; i < batch->chunk.count; i++) {
         if (batch->chunk.status[i] != FOREBAY_OK || batch->out.values[i].kind == FOREBAY_KIND_ABSENT)
             continue;
-        PyObject *value = batch_out_take(self->state, &batch->out, i);
+        const batch_value *found = &batch->out.values[i];
+        PyObject *value = self->ways == 0 || found->kind == FOREBAY_KIND_BYTES
+                              ? batch_out_take(self->state, &batch->out, i)
+                              : cache_make_value(self, found->kind, found->data, found->length);
+        if (found->kind == FOREBAY_KIND_BYTES)
+            value = cache_present(self, value);
         if (__builtin_expect(self->serializer.dumps != NULL, 0))
-            value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length,
-                                    batch->out.values[i].kind, value);
+            value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length, found->kind, value);
         if (value == NULL)
             return -1;
         int outcome = PyDict_SetItem(result, batch->chunk.objects[i], value);

@@ -44,7 +44,7 @@ static int pop_key(cache_object *self, const core_key *key, PyObject **value)
     forebay_sink sink = { value_out_room, &out };
     forebay_status status = forebay_pop(cache, key->data, key->length, &sink);
     if (status == FOREBAY_OK) {
-        *value = value_out_take(self->state, &out);
+        *value = cache_take(self, &out);
         if (self->serializer.dumps != NULL)
             *value = serializer_load(self, key->data, key->length, out.kind, *value);
         return *value == NULL ? -1 : 0;
@@ -96,7 +96,7 @@ PyObject *cache_gets(PyObject *object, PyObject *argument)
         return cache_raise(self, status);
     }
     uint64_t token = forebay_token(cache, value_out_data(&out), out.length, out.kind);
-    PyObject *value = value_out_take(self->state, &out);
+    PyObject *value = cache_take(self, &out);
     if (self->serializer.dumps != NULL)
         value = serializer_load(self, key.data, key.length, out.kind, value);
     core_key_clear(&key);
@@ -111,7 +111,7 @@ static int store_over(cache_object *self, const core_key *key, PyObject *value, 
     core_encoded encoded;
     forebay_status status = FOREBAY_TOOBIG;
     core_writer_init(&writer, NULL, 0, SIZE_MAX);
-    int outcome = core_encode_value(&self->state->types, value, &writer, &encoded);
+    int outcome = core_encode_value(&self->state->types, self->encode_hook, value, &writer, &encoded);
     forebay_cache *cache = outcome < 0 ? NULL : cache_handle(self);
     if (cache != NULL && outcome == 0)
         status = forebay_cas(cache, key->data, key->length, token, encoded.data, encoded.length, encoded.kind, options);
@@ -189,7 +189,7 @@ static PyObject *make_and_add(cache_object *self, PyObject *key, PyObject *make,
     }
     if (stored < 0)
         Py_CLEAR(made);
-    return made; /* stored, or others' value has gone again */
+    return made == NULL ? NULL : cache_as_read(self, made); /* stored, or others' value has gone again */
 }
 
 PyObject *cache_get_or_set(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)

@@ -19,6 +19,11 @@ static inline forebay_cache *cache_handle(cache_object *self)
 int cache_look_up(cache_object *self, PyObject *key, PyObject **value);
 /* The same for a key's bytes. */
 int cache_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value);
+/* The same, decoded whole and without hooks. */
+int cache_look_up_plain(cache_object *self, const void *key, size_t key_length, PyObject **value);
+/* get() and lazy(): the key and default of a call; -1 with an exception. */
+int cache_parse_get(PyObject *const *arguments, Py_ssize_t count, PyObject *names, const char *function,
+                    PyObject **fallback);
 /* 1: the key has an entry, of this kind; 0: none; -1: exception. */
 int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind);
 /* 1: stored; 0: not, because of the mode; -1: exception. */
@@ -134,6 +139,37 @@ PyObject *cache_invalidate_tag(PyObject *self, PyObject *tag);
     "The bytes of a key's value where they are in the arena, as a View: bytes as they\n"                    \
     "were set, other values encoded (docs/encoding.md).  MissError on a miss."
 PyObject *cache_view(PyObject *self, PyObject *key);
+/* A View of a key's value; NULL with `*status`, FOREBAY_OK if an exception is set,
+ * else with none set. */
+PyObject *view_of_key(cache_object *self, const void *key, size_t key_length, forebay_status *status);
+/* What a View that is not released views: valid as long as it is. */
+const forebay_view *view_contents(PyObject *view);
+
+/* cache_lazy.c */
+#define CACHE_LAZY_DOC                                                                                       \
+    "lazy($self, key, /, default=None)\n--\n\n"                                                             \
+    "As get(), but dicts, lists and tuples come as Record, RecordList and RecordTuple,\n"                    \
+    "which are read-only and decode what is looked at.  The same object may come\n"                          \
+    "again as long as the entry is the same (arena.cache(memo=...)).  With another\n"                         \
+    "serializer than \"msgpack\" it is get(): a fresh value."
+PyObject *cache_lazy(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+/* Look a key up, as cache_look_up(), for lazy(). */
+int lazy_look_up(cache_object *self, PyObject *key, PyObject **value);
+int lazy_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value);
+/* The same with a memo of the caller's, of this cache alone, in which `memo_key` stands for the key. */
+int lazy_look_up_with(cache_object *self, memo *memo, PyObject *memo_key, const void *key, size_t key_length,
+                      PyObject **value);
+/* For handles whose `ways` is not 0: what reads give for a value that was copied to
+ * private memory; new, NULL with an exception. */
+PyObject *cache_make_value(cache_object *self, forebay_kind kind, const void *data, size_t length);
+/* The same for a plain value, which is taken over (NULL stays NULL). */
+PyObject *cache_present(cache_object *self, PyObject *plain);
+/* What was made on a miss (taken over), as a later read gives it; itself, if it
+ * cannot be stored.  NULL with an exception that is not about that. */
+PyObject *cache_as_read(cache_object *self, PyObject *made);
+/* The value of a get, as this handle's reads give it; ends `out`. */
+struct value_out;
+PyObject *cache_take(cache_object *self, struct value_out *out);
 
 /* cache_keys.c */
 #define CACHE_KEYS_DOC                                                                                       \
@@ -166,7 +202,8 @@ PyObject *cache_iter(PyObject *self); /* tp_iter */
 /* Call forebay.MODULE.NAME(self, *arguments, **keywords): what is Python behind a method. */
 PyObject *core_call_python(const char *module, const char *name, PyObject *self, PyObject *arguments, PyObject *keywords);
 #define MEMOIZE_SIGNATURE                                                                                    \
-    "memoize($self, function=None, /, *, ttl=..., key=None, typed=False, ignore=(), condition=None, name=None, tags=())\n" \
+    "memoize($self, function=None, /, *, ttl=..., key=None, typed=False, ignore=(), condition=None, name=None, tags=(),\n" \
+    "        lazy=False)\n" \
     "--\n\n"
 #define CACHE_MEMOIZE_DOC                                                                                    \
     MEMOIZE_SIGNATURE "Decorator: keep the results of a function in this cache; see Arena.memoize()."

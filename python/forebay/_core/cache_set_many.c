@@ -83,19 +83,20 @@ static int batch_init(set_batch *batch, PyObject *items)
     return -1;
 }
 
-static int stage_value(core_types *types, set_batch *batch, staged_item *staged, PyObject *value)
+static int stage_value(cache_object *self, set_batch *batch, staged_item *staged, PyObject *value)
 {
+    core_types *types = &self->state->types;
     staged->kind = core_value_kind(value);
     if (staged->kind == FOREBAY_KIND_MSGPACK) {
         staged->value_start = core_writer_length(&batch->values);
-        int outcome = core_encode(types, value, &batch->values);
+        int outcome = core_encode_with(types, self->encode_hook, value, &batch->values);
         staged->value_length = core_writer_length(&batch->values) - staged->value_start;
         return outcome;
     }
     core_writer unused;
     core_encoded encoded;
     core_writer_init(&unused, NULL, 0, SIZE_MAX);
-    if (core_encode_value(types, value, &unused, &encoded) != 0)
+    if (core_encode_value(types, NULL, value, &unused, &encoded) != 0)
         return -1;
     staged->value_length = encoded.length;
     if (staged->kind == FOREBAY_KIND_INT)
@@ -125,7 +126,7 @@ static int stage_item(cache_object *self, set_batch *batch, size_t i)
     if (core_key_append(types, PyTuple_GET_ITEM(pair, 0), &batch->keys) < 0)
         return -1;
     staged->key_length = core_writer_length(&batch->keys) - staged->key_start;
-    int outcome = stage_value(types, batch, staged, PyTuple_GET_ITEM(pair, 1));
+    int outcome = stage_value(self, batch, staged, PyTuple_GET_ITEM(pair, 1));
     if (outcome < 0)
         return -1;
     batch->bytes += staged->value_length;

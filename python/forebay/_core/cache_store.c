@@ -60,7 +60,7 @@ static int store_by_heap(const store_request *request, forebay_status *status)
     uint8_t buffer[GUESS_MOST];
     size_t room = request->limit < sizeof(buffer) ? request->limit : sizeof(buffer);
     core_writer_init(&writer, buffer, room, request->limit);
-    int outcome = core_encode(&request->self->state->types, request->value, &writer);
+    int outcome = core_encode_with(&request->self->state->types, request->self->encode_hook, request->value, &writer);
     if (outcome == 0) {
         size_t length = core_writer_length(&writer);
         *status = store_bytes(request, core_writer_data(&writer), length, FOREBAY_KIND_MSGPACK);
@@ -99,7 +99,7 @@ static int store_encoded(const store_request *request, forebay_status *status)
     core_writer writer;
     size_t capacity = put.capacity < request->limit ? put.capacity : request->limit;
     core_writer_init(&writer, put.data, capacity, request->limit);
-    int outcome = core_encode(&request->self->state->types, request->value, &writer);
+    int outcome = core_encode_with(&request->self->state->types, request->self->encode_hook, request->value, &writer);
     if (outcome == 0)
         *status = finish_put(request, &put, &writer);
     else
@@ -116,7 +116,7 @@ static int store_plain(const store_request *request, forebay_status *status)
     core_writer unused;
     core_encoded encoded;
     core_writer_init(&unused, NULL, 0, request->limit);
-    int outcome = core_encode_value(&request->self->state->types, request->value, &unused, &encoded);
+    int outcome = core_encode_value(&request->self->state->types, request->self->encode_hook, request->value, &unused, &encoded);
     if (outcome == 0)
         *status = store_bytes(request, encoded.data, encoded.length, encoded.kind);
     else if (outcome == CORE_TOO_BIG)

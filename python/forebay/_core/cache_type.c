@@ -46,6 +46,9 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer 
     self->parked = NULL;
     self->value_guess = FIRST_GUESS;
     self->packs = forebay_cache_packs(cache);
+    self->ways = 0;
+    self->encode_hook = self->decode_hook = NULL;
+    self->memo = (memo){ .limit = MEMO_DEFAULT };
     self->name = name;
     self->serializer = *serializer;
     *serializer = (value_serializer){ NULL, NULL, NULL };
@@ -59,10 +62,23 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer 
 static int cache_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT((PyObject *)((cache_object *)object)->arena);
-    Py_VISIT(((cache_object *)object)->serializer.named);
-    Py_VISIT(((cache_object *)object)->serializer.dumps);
-    Py_VISIT(((cache_object *)object)->serializer.loads);
+    cache_object *self = (cache_object *)object;
+    Py_VISIT((PyObject *)self->arena);
+    Py_VISIT(self->serializer.named);
+    Py_VISIT(self->serializer.dumps);
+    Py_VISIT(self->serializer.loads);
+    Py_VISIT(self->encode_hook);
+    Py_VISIT(self->decode_hook);
+    return 0;
+}
+
+/* Hooks may lead back to the cache. */
+static int cache_drop_hooks(PyObject *object)
+{
+    cache_object *self = (cache_object *)object;
+    self->ways &= ~(unsigned)CACHE_DECODE_HOOK;
+    Py_CLEAR(self->encode_hook);
+    Py_CLEAR(self->decode_hook);
     return 0;
 }
 
@@ -74,6 +90,8 @@ static void cache_dealloc(PyObject *object)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(object);
     unlink_from_arena(self);
+    memo_clear(&self->memo);
+    (void)cache_drop_hooks(object);
     forebay_cache *handle = self->cache != NULL ? self->cache : self->parked;
     if (handle != NULL)
         forebay_cache_close(handle);
@@ -141,14 +159,41 @@ __attribute__((always_inline)) static inline int look_up_bytes(cache_object *sel
     return -1;
 }
 
-int cache_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value)
+int cache_look_up_plain(cache_object *self, const void *key, size_t key_length, PyObject **value)
 {
     return look_up_bytes(self, key, key_length, value);
+}
+
+int cache_look_up_bytes(cache_object *self, const void *key, size_t key_length, PyObject **value)
+{
+    if (self->ways & CACHE_LAZY)
+        return lazy_look_up_bytes(self, key, key_length, value);
+    if (look_up_bytes(self, key, key_length, value) < 0)
+        return -1;
+    if (__builtin_expect(self->ways == 0 || *value == NULL, 1))
+        return 0;
+    *value = cache_present(self, *value);
+    return *value == NULL ? -1 : 0;
+}
+
+/* With hooks, or lazy. */
+__attribute__((noinline)) static int look_up_specially(cache_object *self, PyObject *key, PyObject **value)
+{
+    core_key encoded;
+    if (self->ways & CACHE_LAZY)
+        return lazy_look_up(self, key, value);
+    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+        return -1;
+    int outcome = cache_look_up_bytes(self, encoded.data, encoded.length, value);
+    core_key_clear(&encoded);
+    return outcome;
 }
 
 int cache_look_up(cache_object *self, PyObject *key, PyObject **value)
 {
     core_key encoded;
+    if (__builtin_expect(self->ways != 0, 0))
+        return look_up_specially(self, key, value);
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return -1;
     int outcome = look_up_bytes(self, encoded.data, encoded.length, value);
@@ -161,19 +206,28 @@ PyDoc_STRVAR(cache_get_doc, "get($self, key, /, default=None)\n--\n\n"
                             "None is a value like others: pass a default of your own to tell a stored\n"
                             "None from a miss.  Never waits for another process and does no I/O.");
 
+int cache_parse_get(PyObject *const *arguments, Py_ssize_t count, PyObject *names, const char *function,
+                    PyObject **fallback)
+{
+    if (check_positional(function, count, 1, 2) < 0)
+        return -1;
+    if (names != NULL && keyword_from_vector(arguments, count, names, function, "default", fallback) < 0)
+        return -1;
+    if (count == 2 && names != NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument 'default'", function);
+        return -1;
+    }
+    if (count == 2)
+        *fallback = arguments[1];
+    return 0;
+}
+
 static PyObject *cache_get(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     PyObject *fallback = Py_None;
-    if (__builtin_expect(count != 1 || names != NULL, 0)) {
-        if (check_positional("get", count, 1, 2) < 0)
-            return NULL;
-        if (names != NULL && keyword_from_vector(arguments, count, names, "get", "default", &fallback) < 0)
-            return NULL;
-        if (count == 2 && names != NULL)
-            return PyErr_Format(PyExc_TypeError, "get() got multiple values for argument 'default'");
-        if (count == 2)
-            fallback = arguments[1];
-    }
+    if (__builtin_expect(count != 1 || names != NULL, 0)
+        && cache_parse_get(arguments, count, names, "get", &fallback) < 0)
+        return NULL;
     PyObject *value;
     if (cache_look_up((cache_object *)object, arguments[0], &value) < 0)
         return NULL;
@@ -290,7 +344,7 @@ static PyObject *cache_train(PyObject *object, PyObject *unused)
 }
 
 PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
-                               "Pickled as its arena's path, its name, version and serializer, and opened again by them.");
+                               "Pickled as its arena's path, its name and its own options, and opened again by them.");
 
 static PyObject *cache_reduce(PyObject *object, PyObject *unused)
 {
@@ -302,8 +356,11 @@ static PyObject *cache_reduce(PyObject *object, PyObject *unused)
     PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
     Py_XDECREF(module);
     return reopen == NULL ? NULL
-                          : Py_BuildValue("N(OOkO)", reopen, (PyObject *)self->arena, self->name,
-                                          (unsigned long)forebay_cache_version(cache), self->serializer.named);
+                          : Py_BuildValue("N(OOkOOnOO)", reopen, (PyObject *)self->arena, self->name,
+                                          (unsigned long)forebay_cache_version(cache), self->serializer.named,
+                                          self->ways & CACHE_LAZY ? Py_True : Py_False, (Py_ssize_t)self->memo.limit,
+                                          self->encode_hook != NULL ? self->encode_hook : Py_None,
+                                          self->decode_hook != NULL ? self->decode_hook : Py_None);
 }
 
 static PyObject *cache_get_ttl(PyObject *object, void *unused)
@@ -339,6 +396,7 @@ static PyObject *cache_repr(PyObject *object)
 
 static PyMethodDef cache_methods[] = {
     { "get", (PyCFunction)(void (*)(void))cache_get, METH_FASTCALL | METH_KEYWORDS, cache_get_doc },
+    { "lazy", (PyCFunction)(void (*)(void))cache_lazy, METH_FASTCALL | METH_KEYWORDS, CACHE_LAZY_DOC },
     { "set", (PyCFunction)(void (*)(void))cache_set, METH_FASTCALL | METH_KEYWORDS, CACHE_SET_DOC },
     { "add", (PyCFunction)(void (*)(void))cache_add, METH_FASTCALL | METH_KEYWORDS, CACHE_ADD_DOC },
     { "replace", (PyCFunction)(void (*)(void))cache_replace, METH_FASTCALL | METH_KEYWORDS,
@@ -407,6 +465,7 @@ static PyType_Slot cache_slots[] = {
     { Py_tp_new, cache_refuse_new },
     { Py_tp_dealloc, cache_dealloc },
     { Py_tp_traverse, cache_traverse },
+    { Py_tp_clear, cache_drop_hooks },
     { Py_tp_repr, cache_repr },
     { Py_tp_methods, cache_methods },
     { Py_tp_getset, cache_properties },

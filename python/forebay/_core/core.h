@@ -48,6 +48,7 @@ typedef struct core_state {
     PyTypeObject *keys_type;
     PyTypeObject *memoized_type;
     PyTypeObject *view_type;
+    PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
     PyTypeObject *timedelta_type;
     PyObject *size_warning;
     PyObject *errors[CORE_ERROR_COUNT];
@@ -58,6 +59,10 @@ extern PyType_Spec cache_type_spec;
 extern PyType_Spec keys_type_spec;
 extern PyType_Spec memoized_type_spec;
 extern PyType_Spec view_type_spec;
+extern PyType_Spec record_map_spec;
+extern PyType_Spec record_list_spec;
+extern PyType_Spec record_tuple_spec;
+extern PyType_Spec record_iterator_spec;
 
 core_state *core_state_of(PyObject *module);
 

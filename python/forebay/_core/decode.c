@@ -65,7 +65,7 @@ static size_t text_cache_index(const uint8_t *data, size_t length)
 
 /* The keys of records repeat in every record: one str each saves making it and
  * computing its hash. */
-static PyObject *decode_short_text(const decoding *run, const fb_pack_token *token)
+__attribute__((always_inline)) static inline PyObject *decode_short_text(const decoding *run, const fb_pack_token *token)
 {
     PyObject **place = &run->types->text_cache[text_cache_index(token->data, token->length)];
     PyObject *known = *place;
@@ -84,7 +84,9 @@ static PyObject *decode_short_text(const decoding *run, const fb_pack_token *tok
 }
 #endif
 
-/* ---- containers ------------------------------------------------------------ */
+/* ---- containers ------------------------------------------------------------
+ * Always inlined, into decode_any(): a call for each key and pair costs a record 4%
+ * of its instructions, and compilers change their minds with the number of callers. */
 
 static bool enter(decoding *run, const uint8_t *at)
 {
@@ -95,7 +97,7 @@ static bool enter(decoding *run, const uint8_t *at)
 }
 
 /* Memory for all elements may be taken at once: see fb_pack_open(). */
-static PyObject *decode_list(decoding *run, fb_pack_reader *reader, Py_ssize_t count)
+__attribute__((always_inline)) static inline PyObject *decode_list(decoding *run, fb_pack_reader *reader, Py_ssize_t count)
 {
     if (!enter(run, reader->at))
         return NULL;
@@ -145,7 +147,7 @@ static PyObject *decode_tuple(decoding *run, const fb_pack_token *token)
     return tuple;
 }
 
-static PyObject *decode_key(decoding *run, fb_pack_reader *reader)
+__attribute__((always_inline)) static inline PyObject *decode_key(decoding *run, fb_pack_reader *reader)
 {
     fb_pack_reader saved = *reader;
     fb_pack_token token;
@@ -156,7 +158,7 @@ static PyObject *decode_key(decoding *run, fb_pack_reader *reader)
     return decode_any(run, reader);
 }
 
-static bool decode_pair(decoding *run, fb_pack_reader *reader, PyObject *dict)
+__attribute__((always_inline)) static inline bool decode_pair(decoding *run, fb_pack_reader *reader, PyObject *dict)
 {
     const uint8_t *at = reader->at;
     PyObject *key = decode_key(run, reader);
@@ -173,7 +175,7 @@ static bool decode_pair(decoding *run, fb_pack_reader *reader, PyObject *dict)
     return done;
 }
 
-static PyObject *decode_dict(decoding *run, fb_pack_reader *reader, uint32_t count)
+__attribute__((always_inline)) static inline PyObject *decode_dict(decoding *run, fb_pack_reader *reader, uint32_t count)
 {
     if (!enter(run, reader->at))
         return NULL;
@@ -450,6 +452,23 @@ static PyObject *decode_any(decoding *run, fb_pack_reader *reader)
         return token.ext == FB_EXT_TUPLE ? decode_tuple(run, &token) : decode_ext(run, at, &token);
     }
     return damaged(run, at, "unknown token");
+}
+
+PyObject *core_decode_next(core_types *types, const uint8_t *start, fb_pack_reader *reader)
+{
+    decoding run = { .types = types, .start = start };
+    return decode_any(&run, reader);
+}
+
+PyObject *core_decode_next_key(core_types *types, const uint8_t *start, fb_pack_reader *reader)
+{
+    decoding run = { .types = types, .start = start };
+    return decode_key(&run, reader);
+}
+
+PyObject *core_decode_raise(const uint8_t *start, const uint8_t *at, const char *what)
+{
+    return damaged(&(decoding){ .start = start }, at, what);
 }
 
 PyObject *core_decode(core_types *types, const uint8_t *data, size_t length)

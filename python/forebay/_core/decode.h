@@ -13,6 +13,13 @@
  * ValueError (says at which byte) or MemoryError. */
 PyObject *core_decode(core_types *types, const uint8_t *data, size_t length);
 
+/* The value, or map key, that begins at the reader, which goes past it; `start` is
+ * byte 0 of messages.  Returns as core_decode(). */
+PyObject *core_decode_next(core_types *types, const uint8_t *start, fb_pack_reader *reader);
+PyObject *core_decode_next_key(core_types *types, const uint8_t *start, fb_pack_reader *reader);
+/* Raise the ValueError of a value that is damaged at `at`; returns NULL. */
+PyObject *core_decode_raise(const uint8_t *start, const uint8_t *at, const char *what);
+
 /* The same for an entry of the given kind, as core_encode_value() makes them. */
 PyObject *core_decode_value(core_types *types, forebay_kind kind, const void *data, size_t length);
 

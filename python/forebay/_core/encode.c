@@ -65,7 +65,8 @@ void core_writer_clear(core_writer *writer)
 typedef struct encoding {
     core_types *types;
     core_writer *writer;
-    int depth;             /* containers open */
+    PyObject *hook;        /* borrowed; NULL, or what replaces values of other types */
+    int depth;             /* containers open, and replacements made */
     PyTypeObject *refused; /* owned; why encoding stops, told once the path is known */
     bool is_tzinfo;        /* `refused` is the type of a datetime's or time's tzinfo */
     bool is_key;           /* it is (in) a dict key */
@@ -462,6 +463,20 @@ static bool encode_uuid(encoding *run, PyObject *value)
     return done;
 }
 
+/* A replacement counts as a container, so that one for ever replaced by others ends. */
+static bool encode_replacement(encoding *run, PyObject *value)
+{
+    if (run->hook == NULL)
+        return refuse(run, value);
+    if (!enter(run, 0))
+        return false;
+    PyObject *replacement = PyObject_CallOneArg(run->hook, value);
+    bool done = replacement != NULL && encode_any(run, replacement);
+    Py_XDECREF(replacement);
+    run->depth--;
+    return done;
+}
+
 static bool encode_imported(encoding *run, PyObject *value)
 {
     const core_types *types = run->types;
@@ -478,7 +493,7 @@ static bool encode_imported(encoding *run, PyObject *value)
         return encode_decimal(run, value);
     if (type == types->uuid)
         return encode_uuid(run, value);
-    return refuse(run, value);
+    return encode_replacement(run, value);
 }
 
 static bool encode_any(encoding *run, PyObject *value)
@@ -505,9 +520,9 @@ static bool encode_any(encoding *run, PyObject *value)
     return encode_imported(run, value);
 }
 
-int core_encode(core_types *types, PyObject *value, core_writer *writer)
+int core_encode_with(core_types *types, PyObject *hook, PyObject *value, core_writer *writer)
 {
-    encoding run = { .types = types, .writer = writer };
+    encoding run = { .types = types, .writer = writer, .hook = hook };
     bool done = encode_any(&run, value);
     if (run.refused != NULL)
         raise_refusal(&run);
@@ -537,7 +552,7 @@ forebay_kind core_value_kind(PyObject *value)
     return FOREBAY_KIND_MSGPACK;
 }
 
-int core_encode_value(core_types *types, PyObject *value, core_writer *writer, core_encoded *out)
+int core_encode_value(core_types *types, PyObject *hook, PyObject *value, core_writer *writer, core_encoded *out)
 {
     int64_t number;
     if (PyBytes_CheckExact(value)) {
@@ -553,7 +568,7 @@ int core_encode_value(core_types *types, PyObject *value, core_writer *writer, c
         out->length = sizeof out->integer;
         return out->length <= writer->limit ? 0 : CORE_TOO_BIG;
     }
-    int result = core_encode(types, value, writer);
+    int result = core_encode_with(types, hook, value, writer);
     out->kind = FOREBAY_KIND_MSGPACK;
     out->data = core_writer_data(writer);
     out->length = core_writer_length(writer);

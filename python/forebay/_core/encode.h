@@ -45,7 +45,15 @@ static inline size_t core_writer_length(const core_writer *writer)
  * TypeError (names the type, where it is and what to do), ValueError (nested
  * too deeply), RuntimeError (a container changed meanwhile), MemoryError.
  * After a failure what was appended is void. */
-int core_encode(core_types *types, PyObject *value, core_writer *writer);
+static inline int core_encode(core_types *types, PyObject *value, core_writer *writer);
+/* The same with a function (NULL: none) that is called for each value of a type
+ * that cannot be stored; what it returns is stored in its place, what it raises
+ * is raised.  The caller owns it. */
+int core_encode_with(core_types *types, PyObject *hook, PyObject *value, core_writer *writer);
+static inline int core_encode(core_types *types, PyObject *value, core_writer *writer)
+{
+    return core_encode_with(types, NULL, value, writer);
+}
 
 /* How core_encode_value() will store `value`.  Never fails, never calls Python. */
 forebay_kind core_value_kind(PyObject *value);
@@ -61,7 +69,7 @@ typedef struct core_encoded {
 /* Encode `value` by the kind that fits: exact bytes are used where they are
  * (FOREBAY_KIND_BYTES, the writer stays empty), an exact int of 64 bits goes to
  * `out->integer` (FOREBAY_KIND_INT), everything else is appended to `writer`,
- * which must be empty before (FOREBAY_KIND_MSGPACK).  Returns as core_encode(). */
-int core_encode_value(core_types *types, PyObject *value, core_writer *writer, core_encoded *out);
+ * which must be empty before (FOREBAY_KIND_MSGPACK), with the hook.  Returns as core_encode(). */
+int core_encode_value(core_types *types, PyObject *hook, PyObject *value, core_writer *writer, core_encoded *out);
 
 #endif

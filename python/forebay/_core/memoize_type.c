@@ -26,6 +26,7 @@ typedef struct memoized_object {
     PyObject *dict;
     PyObject *weakrefs;
     cache_object *cache; /* NULL until the first call */
+    memo memo;           /* of a lazy cache's results, by the bytes of keys */
     bool typed;
     uint64_t hits, misses;
     size_t prefix_length;
@@ -164,10 +165,27 @@ static cache_object *cache_of(memoized_object *self)
     return self->cache;
 }
 
+static int find_lazily(memoized_object *self, const memo_key *key, PyObject **value)
+{
+    self->memo.limit = self->cache->memo.limit;
+    if (self->memo.limit == 0)
+        return lazy_look_up_bytes(self->cache, key->small, key->length, value);
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)key->small, (Py_ssize_t)key->length);
+    if (bytes == NULL)
+        return -1;
+    int outcome = lazy_look_up_with(self->cache, &self->memo, bytes, key->small, key->length, value);
+    Py_DECREF(bytes);
+    return outcome;
+}
+
 static int find(memoized_object *self, const memo_key *key, PyObject **value)
 {
     cache_object *cache = cache_of(self);
-    if (cache == NULL || cache_look_up_bytes(cache, key->small, key->length, value) < 0)
+    if (cache == NULL)
+        return -1;
+    int outcome = cache->ways & CACHE_LAZY ? find_lazily(self, key, value)
+                                           : cache_look_up_bytes(cache, key->small, key->length, value);
+    if (outcome < 0)
         return -1;
     if (*value != NULL)
         self->hits++;
@@ -185,7 +203,7 @@ static PyObject *compute(memoized_object *self, const memo_key *key, PyObject *c
     if (stored == NULL)
         Py_CLEAR(result);
     Py_XDECREF(stored);
-    return result;
+    return result != NULL && self->cache != NULL ? cache_as_read(self->cache, result) : result;
 }
 
 static PyObject *memoized_call(PyObject *object, PyObject *const *arguments, size_t nargsf, PyObject *names)
@@ -219,6 +237,14 @@ static PyObject *memoized_find(PyObject *object, PyObject *const *arguments, Py_
     if (make_key(self, arguments, count, names, &key) < 0 || find(self, &key, &value) < 0)
         return NULL;
     return value != NULL ? Py_BuildValue("(ON)", Py_True, value) : Py_BuildValue("(ON)", Py_False, key_object(self, &key));
+}
+
+PyDoc_STRVAR(memoized_as_found_doc, "_as_found($self, result, /)\n--\n\nWhat a call that finds this result returns.");
+
+static PyObject *memoized_as_found(PyObject *object, PyObject *result)
+{
+    cache_object *cache = ((memoized_object *)object)->cache;
+    return cache != NULL ? cache_as_read(cache, Py_NewRef(result)) : Py_NewRef(result);
 }
 
 static PyObject *memoized_get_hits(PyObject *object, void *unused)
@@ -287,6 +313,7 @@ PyObject *core_memoized(PyObject *module, PyObject *arguments)
     self->dict = NULL;
     self->weakrefs = NULL;
     self->cache = NULL;
+    self->memo = (memo){ .limit = 0 };
     self->typed = typed != 0;
     self->hits = self->misses = 0;
     PyObject_GC_Track(self);
@@ -332,6 +359,7 @@ static void memoized_dealloc(PyObject *object)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(object);
     memoized_clear(object);
+    memo_clear(&self->memo);
     Py_CLEAR(self->name);
     type->tp_free(object);
     Py_DECREF(type);
@@ -353,6 +381,7 @@ static PyMethodDef memoized_methods[] = {
     { "__reduce__", memoized_reduce, METH_NOARGS, memoized_reduce_doc },
     { "cache_key", (PyCFunction)(void (*)(void))memoized_cache_key, METH_FASTCALL | METH_KEYWORDS, memoized_cache_key_doc },
     { "_find", (PyCFunction)(void (*)(void))memoized_find, METH_FASTCALL | METH_KEYWORDS, memoized_find_doc },
+    { "_as_found", memoized_as_found, METH_O, memoized_as_found_doc },
     { NULL, NULL, 0, NULL },
 };
 

@@ -4,6 +4,7 @@
 #include "codec_hooks.h"
 #include "core.h"
 #include "memoize.h"
+#include "record.h"
 
 core_state *core_state_of(PyObject *module)
 {
@@ -14,6 +15,8 @@ static PyMethodDef core_methods[] = {
     { "open_arena", (PyCFunction)open_arena, METH_VARARGS, OPEN_ARENA_DOC },
     { "open_arena_fd", (PyCFunction)open_arena_fd, METH_VARARGS, OPEN_ARENA_FD_DOC },
     { "_memoized", core_memoized, METH_VARARGS, CORE_MEMOIZED_DOC },
+    { "plain", core_plain, METH_O, PLAIN_DOC },
+    { "_record", core_record_from_bytes, METH_O, RECORD_FROM_BYTES_DOC },
     { "_codec_names", codec_names, METH_NOARGS, CODEC_NAMES_DOC },
     { "_codec_recognise", codec_recognise, METH_O, CODEC_RECOGNISE_DOC },
     { "_codec_dictionary", codec_dictionary, METH_VARARGS, CODEC_DICTIONARY_DOC },
@@ -60,6 +63,14 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &view_type_spec, &state->view_type) < 0)
         return -1;
+    if (add_type(module, &record_map_spec, &state->record_type) < 0)
+        return -1;
+    if (add_type(module, &record_list_spec, &state->record_list_type) < 0)
+        return -1;
+    if (add_type(module, &record_tuple_spec, &state->record_tuple_type) < 0)
+        return -1;
+    if (add_type(module, &record_iterator_spec, &state->record_iterator_type) < 0)
+        return -1;
     return PyModule_AddStringConstant(module, "__version__", FB_VERSION);
 }
 
@@ -71,6 +82,10 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->keys_type);
     Py_VISIT(state->memoized_type);
     Py_VISIT(state->view_type);
+    Py_VISIT(state->record_type);
+    Py_VISIT(state->record_list_type);
+    Py_VISIT(state->record_tuple_type);
+    Py_VISIT(state->record_iterator_type);
     Py_VISIT(state->timedelta_type);
     Py_VISIT(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
@@ -86,6 +101,10 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->keys_type);
     Py_CLEAR(state->memoized_type);
     Py_CLEAR(state->view_type);
+    Py_CLEAR(state->record_type);
+    Py_CLEAR(state->record_list_type);
+    Py_CLEAR(state->record_tuple_type);
+    Py_CLEAR(state->record_iterator_type);
     Py_CLEAR(state->timedelta_type);
     Py_CLEAR(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)

@@ -10,6 +10,7 @@
 #define CORE_OBJECTS_H
 
 #include "core.h"
+#include "memo.h"
 
 struct cache_object;
 
@@ -24,6 +25,9 @@ typedef struct arena_object {
     PyObject *weakrefs;
 } arena_object;
 
+/* How a handle reads, besides plainly. */
+enum { CACHE_LAZY = 1, CACHE_DECODE_HOOK = 2 };
+
 /* How values become bytes and the reverse, where Forebay does not encode them
  * itself.  All owned. */
 typedef struct value_serializer {
@@ -36,8 +40,11 @@ typedef struct cache_object {
     PyObject_HEAD core_state *state;
     forebay_cache *cache;                 /* owned; NULL once the arena is closed */
     forebay_cache *parked;                /* owned; the arena is closed, but calls are inside */
-    size_t value_guess;
-    bool packs; /* values are encoded outside the arena */                   /* bytes an encoded value is likely to take */
+    size_t value_guess;                   /* bytes an encoded value is likely to take */
+    bool packs;                           /* values are encoded outside the arena */
+    unsigned ways;                        /* of reads: CACHE_LAZY, CACHE_DECODE_HOOK; 0 with a serializer */
+    PyObject *encode_hook, *decode_hook;  /* owned, or NULL */
+    memo memo;                            /* of lazy() */
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */

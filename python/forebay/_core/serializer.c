@@ -21,12 +21,16 @@ static int resolve(PyObject *argument, value_serializer *out)
     return outcome;
 }
 
+bool serializer_is_usual(PyObject *argument)
+{
+    return argument == NULL
+           || (PyUnicode_Check(argument) && PyUnicode_CompareWithASCIIString(argument, "msgpack") == 0);
+}
+
 int serializer_from_object(PyObject *argument, value_serializer *out)
 {
     *out = (value_serializer){ NULL, NULL, NULL };
-    bool usual = argument == NULL
-                 || (PyUnicode_Check(argument) && PyUnicode_CompareWithASCIIString(argument, "msgpack") == 0);
-    if (!usual)
+    if (!serializer_is_usual(argument))
         return resolve(argument, out);
     out->named = PyUnicode_InternFromString("msgpack");
     return out->named == NULL ? -1 : 0;

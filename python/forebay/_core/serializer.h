@@ -7,6 +7,7 @@
 
 /* The argument serializer= of Arena.cache(); NULL: omitted.  Fills `out` with new
  * references. */
+bool serializer_is_usual(PyObject *argument); /* "msgpack", which means none */
 int serializer_from_object(PyObject *argument, value_serializer *out);
 void serializer_clear(value_serializer *serializer);
 

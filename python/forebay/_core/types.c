@@ -314,6 +314,8 @@ const char *core_type_advice(const core_types *types, PyTypeObject *type)
         return "convert it with list() or tuple()";
     if (PyType_IsSubtype(type, &PyByteArray_Type) || PyType_IsSubtype(type, &PyMemoryView_Type))
         return "convert it with bytes()";
+    if (has_attribute(type, "materialize"))
+        return "store what its materialize() gives"; /* a record */
     if (has_attribute(type, "__dataclass_fields__"))
         return "convert it with dataclasses.asdict()";
     return "convert it to a dict, list or other builtin, or serialise it and store the bytes";

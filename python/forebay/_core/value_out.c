@@ -47,8 +47,7 @@ void *value_out_room(void *context, size_t item, size_t length, forebay_kind kin
     return kind == FOREBAY_KIND_BYTES ? room_for_bytes(out, length) : room_for_encoded(out, length);
 }
 
-/* ValueError of the decoder: the entry is damaged, say so within our tree. */
-static PyObject *raise_damaged(core_state *state)
+PyObject *value_raise_damaged(core_state *state)
 {
     if (!PyErr_ExceptionMatches(PyExc_ValueError))
         return NULL;
@@ -65,7 +64,7 @@ static PyObject *raise_damaged(core_state *state)
 PyObject *value_decode(core_state *state, forebay_kind kind, const void *data, size_t length)
 {
     PyObject *value = core_decode_value(&state->types, kind, data, length);
-    return value != NULL ? value : raise_damaged(state);
+    return value != NULL ? value : value_raise_damaged(state);
 }
 
 PyObject *value_out_take(core_state *state, value_out *out)

@@ -52,6 +52,10 @@ PyObject *value_out_take(core_state *state, value_out *out);
 /* Free what was given out for nothing. */
 void value_out_drop(value_out *out);
 
+/* After a ValueError of the decoder: the entry is damaged, say so within our
+ * tree.  Returns NULL. */
+PyObject *value_raise_damaged(core_state *state);
+
 /* Decode a private copy; CorruptError if it is not a value. */
 PyObject *value_decode(core_state *state, forebay_kind kind, const void *data, size_t length);
 

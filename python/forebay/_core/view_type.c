@@ -9,26 +9,41 @@ typedef struct view_object {
     Py_ssize_t exports;              /* buffers given out */
 } view_object;
 
+PyObject *view_of_key(cache_object *self, const void *key, size_t key_length, forebay_status *status)
+{
+    forebay_cache *cache = cache_handle(self);
+    view_object *view = cache == NULL ? NULL : PyObject_New(view_object, self->state->view_type);
+    *status = FOREBAY_OK;
+    if (view == NULL)
+        return NULL;
+    *status = forebay_view_open(cache, key, key_length, &view->view);
+    view->arena = (arena_object *)Py_NewRef((PyObject *)self->arena);
+    view->exports = 0;
+    if (*status == FOREBAY_OK && view->view.kind == FOREBAY_KIND_ABSENT)
+        *status = FOREBAY_MISS;
+    if (*status == FOREBAY_OK)
+        return (PyObject *)view;
+    Py_DECREF(view);
+    return NULL;
+}
+
+const forebay_view *view_contents(PyObject *view)
+{
+    return &((view_object *)view)->view;
+}
+
 PyObject *cache_view(PyObject *object, PyObject *key)
 {
     cache_object *self = (cache_object *)object;
     core_key encoded;
+    forebay_status status;
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return NULL;
-    forebay_cache *cache = cache_handle(self);
-    view_object *view = cache == NULL ? NULL : PyObject_New(view_object, self->state->view_type);
-    if (view == NULL) {
-        core_key_clear(&encoded);
-        return NULL;
-    }
-    forebay_status status = forebay_view_open(cache, encoded.data, encoded.length, &view->view);
+    PyObject *view = view_of_key(self, encoded.data, encoded.length, &status);
     core_key_clear(&encoded);
-    view->arena = (arena_object *)Py_NewRef((PyObject *)self->arena);
-    view->exports = 0;
-    if (status == FOREBAY_OK && view->view.kind != FOREBAY_KIND_ABSENT)
-        return (PyObject *)view;
-    Py_DECREF(view);
-    return status == FOREBAY_OK || status == FOREBAY_MISS ? core_raise_miss(self->state, key) : cache_raise(self, status);
+    if (view != NULL || status == FOREBAY_OK)
+        return view;
+    return status == FOREBAY_MISS ? core_raise_miss(self->state, key) : cache_raise(self, status);
 }
 
 static void view_dealloc(PyObject *object)
