@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -11,6 +11,7 @@ import os
 import sys
 
 import codecs_run
+import compression
 import memoized
 import records
 import report
@@ -23,6 +24,7 @@ PARTS = {
     "memoize": memoized.main,
     "records": records.main,
     "codecs": codecs_run.main,
+    "compression": compression.main,
     "report": report.main,
 }
 

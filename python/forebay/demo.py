@@ -302,7 +302,9 @@ def compare(resources: Resources, options: argparse.Namespace, arena: forebay.Ar
     results = {}
     results["lru_cache"] = summarize(run_way("lru_cache", resources, options, path, progress), None)
     results["arena"] = summarize(run_way("arena", resources, options, path, progress), path)
-    results["arena"]["entries"] = len(arena.cache("cities"))
+    stats = arena.cache("cities").stats()
+    results["arena"]["entries"] = stats["entries"]
+    results["arena"]["packing"] = {name: stats[name] for name in ("value_bytes", "stored_bytes", "ratio", "hits", "packed_hits")}
     return {
         "records": options.rows, "workers": options.workers, "seconds": options.seconds,
         "arena_size": options.size, "database_bytes": database_bytes, "zipf_exponent": ZIPF_EXPONENT,
@@ -371,6 +373,10 @@ def print_table(outcome: dict[str, Any]) -> None:
         print("  ".join(cells).rstrip())
         if n == 0:
             print("-" * (sum(widths) + 6))
+    packing = arena["packing"]
+    if packing["stored_bytes"]:
+        print(f"\nValues of {mib(packing['value_bytes'])} were stored in {mib(packing['stored_bytes'])} ({packing['ratio']:.2f} x less), packed with "
+              f"a dictionary made of them; {1 - packing['packed_hits'] / max(packing['hits'], 1):.0%} of the hits needed no unpacking.")  # fmt: skip
     print("\nMemory is what is private to the workers (smaps_rollup, less what each had before its first read)")
     print("plus the blocks of the arena's file, counted once. Latencies are without the timer's own cost.")
     for lost in usual["workers_lost"] + arena["workers_lost"]:

@@ -47,7 +47,8 @@ static serve_result unpack(forebay_cache *cache, const index_key *key, read_matc
     return SERVED;
 }
 
-serve_result fb_serve_packed(forebay_cache *cache, const index_key *key, read_match *match, const forebay_sink *sink,
+/* Not inlined: get_one() is flattened, and this calls much. */
+__attribute__((noinline)) serve_result fb_serve_packed(forebay_cache *cache, const index_key *key, read_match *match, const forebay_sink *sink,
                              size_t item, uint64_t now, forebay_status *status)
 {
     uint8_t small[COPY_BUFFER], *copy = small;
