@@ -299,10 +299,11 @@ static void print_quota(const forebay_cache_stats *stats)
         printf(", limit %s", fb_size_text(stats->limit, a));
 }
 
-/* How a cache packs, and what that comes to. */
+/* How a cache packs, and what that comes to: if it was asked for, or anything was packed. */
 static void print_packing(const forebay_cache_stats *stats)
 {
-    if (strcmp(stats->codec, "none") == 0)
+    bool is_usual = strcmp(stats->codec, "auto") == 0 && stats->stored_bytes == stats->value_bytes;
+    if (is_usual || strcmp(stats->codec, "none") == 0)
         return;
     printf("; %s", stats->codec);
     if (stats->stored_bytes != 0)

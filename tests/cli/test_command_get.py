@@ -16,7 +16,7 @@ ZONE = datetime.timezone(datetime.timedelta(hours=1))
 def put(path):
     def put(key, value):
         with forebay.open(path) as arena:
-            arena.cache("c").set(key, value)
+            arena.cache("c", codec=None).set(key, value)
 
     return put
 
@@ -229,3 +229,12 @@ def test_what_only_other_programs_write_is_shown_too(run, put, path, stored):
     replace_stored(path, put, stored)
     shown = json.loads(run("get", path, "c", "k").stdout)
     assert shown in ({"$ext": [0x63, "00" * 10]}, 2**120)
+
+
+def test_a_packed_value_is_unpacked(run, path):
+    value = {"name": "customer", "lines": ["the same words"] * 100}
+    with forebay.open(path) as arena:
+        cache = arena.cache("packed", codec="zstd")
+        cache["k"] = value
+        assert cache.stats()["ratio"] > 2
+    assert json.loads(run("get", path, "packed", "k").stdout) == value

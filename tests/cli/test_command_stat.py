@@ -28,6 +28,15 @@ def test_counts_what_was_done_with_each_cache(run_json, filled):
         "share": None,
         "limit": None,
         "bytes": None,
+        "codec": "auto",
+        "packed_hits": 0,
+        "value_bytes": users["value_bytes"],
+        "stored_bytes": users["value_bytes"],  # too small to be packed
+        "ratio": users["ratio"],
+        "warmed": 0,
+        "dictionary": None,
+        "dictionary_ratio_thousandths": None,
+        "dictionary_age_ms": None,
     }
     assert (plain["entries"], plain["hit_ratio"], plain["ttl_ms"]) == (1, None, None)
 
@@ -40,6 +49,26 @@ def test_quotas_and_what_is_taken_of_them_show(run, run_json, path):
     assert (cache["share"], cache["limit"], cache["bytes"]) == (2**18, 2**20, segment)
     (line,) = [line for line in run("stat", path).stdout.splitlines() if " both " in line]
     assert line.endswith("for ever; has 4 KiB, share 256 KiB, limit 1 MiB")
+
+
+def test_what_packing_comes_to_shows(run, run_json, path):
+    records = {
+        n: {"id": n, "name": f"customer {n}", "email": f"customer{n}@example.com", "country": "Norway", "tags": ["new", "large"],
+            "address": {"street": f"Long Street {n % 97}", "city": "Trondheim"}}
+        for n in range(3000)
+    }  # fmt: skip
+    with forebay.open(path) as arena:
+        cache = arena.cache("packed", codec="zstd:9")
+        cache.set_many(records)
+        cache.train()
+        cache.set_many(records)
+        assert cache.get_many(range(100)) == {n: records[n] for n in range(100)}
+    (cache,) = run_json("stat", path)["caches"]
+    assert cache["codec"] == "zstd:9" and cache["packed_hits"] > 0
+    assert cache["ratio"] == pytest.approx(cache["value_bytes"] / cache["stored_bytes"]) and cache["ratio"] > 1.2
+    assert cache["dictionary"] is not None and cache["dictionary_ratio_thousandths"] > 1000 and cache["dictionary_age_ms"] >= 0
+    (line,) = [line for line in run("stat", path).stdout.splitlines() if " packed " in line]
+    assert "; zstd:9 " in line and "of hits unpacked" in line and f"dictionary {cache['dictionary']} of" in line
 
 
 def test_evictions_show(run_json, path):
