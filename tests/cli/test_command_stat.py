@@ -60,7 +60,7 @@ def test_what_packing_comes_to_shows(run, run_json, path):
     with forebay.open(path) as arena:
         cache = arena.cache("packed", codec="zstd:9")
         cache.set_many(records)
-        cache.train()
+        assert cache.train()
         cache.set_many(records)
         assert cache.get_many(range(100)) == {n: records[n] for n in range(100)}
     (cache,) = run_json("stat", path)["caches"]

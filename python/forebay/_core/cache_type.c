@@ -7,6 +7,7 @@
 #include "value_out.h"
 
 #include <stddef.h>
+#include <time.h>
 #include <structmember.h> /* T_OBJECT_EX: 3.11 has no Py_ names for them */
 
 #define FIRST_GUESS 512u /* bytes; see cache_store.c */
@@ -320,9 +321,27 @@ PyDoc_STRVAR(cache_train_doc, "train($self, /)\n--\n\n"
                               "Train a dictionary from what is in the cache now, and pack new values with it.\n\n"
                               "That happens by itself in the background while values are set; call this to\n"
                               "have it done now: after filling a cache, before a measurement.  Takes up to a\n"
-                              "second, without the GIL.  True if there is a new dictionary, False if there are\n"
-                              "too few values, if it would pack no better than what there is, or if another\n"
-                              "process is at it.  ValueError: the cache's codec takes none.");
+                              "second, without the GIL; where another thread or process is at it, waits until\n"
+                              "it is done.  True if there is a new dictionary, False if there are too few\n"
+                              "values or it would pack no better than what there is.  TimeoutError: somebody\n"
+                              "has been at it for 30 seconds.  ValueError: the cache's codec takes none.");
+
+#define TRAIN_LOOK_NS 2000000L /* while another is at it */
+#define TRAIN_LOOKS 15000
+
+static forebay_status train_once(cache_object *self, forebay_cache *cache, uint32_t *dictionary)
+{
+    forebay_cache_stats stats = { 0 };
+    forebay_status status;
+    arena_enter(self->arena);
+    Py_BEGIN_ALLOW_THREADS status = forebay_cache_train(cache);
+    if (status == FOREBAY_BUSY)
+        nanosleep(&(struct timespec){ .tv_nsec = TRAIN_LOOK_NS }, NULL);
+    (void)forebay_cache_get_stats(cache, &stats);
+    Py_END_ALLOW_THREADS arena_leave(self->arena);
+    *dictionary = stats.dictionary;
+    return status;
+}
 
 static PyObject *cache_train(PyObject *object, PyObject *unused)
 {
@@ -330,14 +349,18 @@ static PyObject *cache_train(PyObject *object, PyObject *unused)
     forebay_cache *cache = cache_handle(self);
     if (cache == NULL)
         return NULL;
-    forebay_status status;
-    arena_enter(self->arena);
-    Py_BEGIN_ALLOW_THREADS status = forebay_cache_train(cache);
-    Py_END_ALLOW_THREADS arena_leave(self->arena);
-    if (status == FOREBAY_OK)
-        Py_RETURN_TRUE;
-    if (status == FOREBAY_MISS || status == FOREBAY_BUSY)
-        Py_RETURN_FALSE;
+    forebay_cache_stats before = { 0 };
+    uint32_t dictionary = 0;
+    forebay_status status = forebay_cache_get_stats(cache, &before);
+    for (int look = 0; status == FOREBAY_OK && (status = train_once(self, cache, &dictionary)) == FOREBAY_BUSY; status = FOREBAY_OK) {
+        cache = cache_handle(self); /* another thread may have closed it */
+        if (cache == NULL || PyErr_CheckSignals() < 0)
+            return NULL;
+        if (look++ == TRAIN_LOOKS)
+            return cache_raise(self, FOREBAY_TIMEOUT);
+    }
+    if (status == FOREBAY_OK || status == FOREBAY_MISS)
+        return PyBool_FromLong(status == FOREBAY_OK || (dictionary != 0 && dictionary != before.dictionary));
     if (status != FOREBAY_INVALID)
         return cache_raise(self, status);
     return PyErr_Format(PyExc_ValueError, "the cache %R takes no dictionary: its codec must be auto, zstd or lz4", self->name);
