@@ -337,6 +337,7 @@ uint32_t fb_dictionary_publish(forebay_arena *arena, const dictionary_facts *fac
     if (!atomic_compare_exchange_strong(&record->word, &claim, word_of(DICTIONARY_READY, 0, claim)))
         return DICTIONARY_NONE; /* taken for dead: its slot is another's */
     atomic_store(&arena->caches[facts->cache].dictionary, id);
+    atomic_store(&arena->caches[facts->cache].misfits, 0); /* what did not get smaller without it may do so now */
     return id;
 }
 
