@@ -17,7 +17,7 @@ from timing import median
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 DOCUMENT = BUILD.parent.parent / "docs" / "measurements.md"
-RAW, DICT, LMDB = "forebay, bytes", "forebay, dict", "lmdb, one long transaction"
+RAW, DICT, PACKED, LMDB = "forebay, bytes", "forebay, dict", "forebay, packed", "lmdb, one long transaction"
 REDIS = ("redis-py, server on the same core", "redis-py, server on the other core")
 OP_TITLES = {
     "get": "get, zipfian over the whole set",
@@ -160,6 +160,14 @@ TARGETS = (
            lambda s: s.figure("two processes", RAW, "scaling") / s.figure("two processes", "dict", "scaling")),
     Target("memory, 4 workers, records as dicts / four dicts of dicts", 1 / 8, True,
            lambda s: s.figure("memory", DICT, "bytes", workers=4) / s.figure("memory", "dict of dicts", "bytes", workers=4)),
+    Target("set of a packed value, mean, us", 14, True, lambda s: s.figure("set", PACKED) / 1000),
+    Target("get from a cache that packs, zipfian, mean, us", 1.2, True, lambda s: s.figure("get", PACKED) / 1000),
+    Target("memory, 4 workers, packed / four dicts of dicts", 1 / 20, True,
+           lambda s: s.figure("memory", PACKED, "bytes", workers=4) / s.figure("memory", "dict of dicts", "bytes", workers=4)),
+    Target("memory, 4 workers, packed / lmdb", 1 / 2.5, True,
+           lambda s: s.figure("memory", PACKED, "bytes", workers=4) / s.figure("memory", LMDB, "bytes", workers=4)),
+    Target("memory, 4 workers, packed / redis", 1 / 2.5, True,
+           lambda s: s.figure("memory", PACKED, "bytes", workers=4) / s.figure("memory", REDIS[1], "bytes", workers=4)),
     Target("gc.collect() with the set held / empty", 1.1, True,
            lambda s: s.figure("memory", DICT, "collect_ms", workers=4) / s.figure("memory", DICT, "collect_empty_ms", workers=4)),
 )  # fmt: skip

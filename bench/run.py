@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 BATCH_OPS = ("get", "hot", "get_many")
 TOGETHER = ("dict", "forebay, bytes", "dict of dicts", "forebay, dict", "lmdb, one long transaction")
 MEMORY = ("dict of dicts", "dict", "lmdb, one long transaction", "redis-py, server on the other core",
-          "forebay, bytes", "forebay, dict")  # fmt: skip
+          "lmdb + zstd by the client", "redis-py + zstd by the client", "forebay, bytes", "forebay, dict", "forebay, packed")  # fmt: skip
 EVICTING = "forebay, evicting"
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-MODULES = ("plain_dict", "functools_lru", "cachetools_lru", "lmdb_env", "diskcache_cache", "redis_server", "forebay_arena")
+MODULES = ("plain_dict", "functools_lru", "cachetools_lru", "lmdb_env", "diskcache_cache", "redis_server", "client_packed", "forebay_arena")
 
 
 class Place(NamedTuple):

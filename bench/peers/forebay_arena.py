@@ -4,16 +4,20 @@ import forebay
 from peers import Peer, Place, blocks
 
 
+FIRST = 20_000  # records that a dictionary is trained from
+
+
 class ForebayRaw(Peer):
     name = "forebay, bytes"
     may_miss = True
+    codec: str | None = None
     room = 1.3  # of keys and values: metadata, padding and the segments kept free come on top
 
     def __init__(self, place: Place) -> None:
         self.path = place.folder / self.name.replace(", ", "-")
         self.size = int(self.room * place.bytes) + (4 << 20)
         self.arena = forebay.open(str(self.path), size=self.size)
-        self.store = self.arena.cache("bench", codec=None)
+        self.store = self.arena.cache("bench", codec=self.codec)
         self.get, self.set, self.get_many = self.store.get, self.store.set, self.store.get_many
         self.written = None
 
@@ -21,7 +25,7 @@ class ForebayRaw(Peer):
         """Sets go to an arena of their own: what they evict would be misses, which are fast, in the gets."""
         if self.written is None:
             self.written = forebay.open(f"{self.path}-set", size=self.size)
-            self.set = self.written.cache("bench", codec=None).set
+            self.set = self.written.cache("bench", codec=self.codec).set
             self.fill(items)
 
     def file_bytes(self) -> int:
@@ -48,4 +52,23 @@ class ForebayEvicting(ForebayRaw):
     room = 0.25
 
 
-PEERS = [ForebayRaw, ForebayDecoded, ForebayEvicting]
+class ForebayPacked(ForebayRaw):
+    """As a cache is by default: all values packed, but for those that are hit often."""
+
+    name = "forebay, packed"
+    room = 0.56
+    codec = "auto"
+
+    def fill(self, items) -> None:
+        first = []
+        for key, packed in items:
+            self.set(key, packed)
+            if len(first) < FIRST:
+                first.append((key, packed))
+                if len(first) == FIRST:
+                    self.store.train()
+        for key, packed in first:
+            self.set(key, packed)
+
+
+PEERS = [ForebayRaw, ForebayDecoded, ForebayEvicting, ForebayPacked]
