@@ -2,6 +2,7 @@
 #include "cache/samples.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/copy.h"
 
@@ -12,28 +13,23 @@ typedef struct sampling {
     uint32_t cache_tag, lane;
     size_t wanted, per_segment;
     value_samples *train, *tried;
-    bool no_memory;
 } sampling;
 
-static bool make_room(value_samples *s, size_t length)
+/* Memory that goes back to the kernel, all of it, when it is freed: the allocator
+ * would keep ten megabytes for good. */
+static void *map_memory(size_t bytes)
 {
-    if (s->total + length > s->room) {
-        size_t room = s->room * 2 + length + 65536;
-        uint8_t *bytes = realloc(s->bytes, room);
-        if (bytes == NULL)
-            return false;
-        s->bytes = bytes;
-        s->room = room;
-    }
-    if (s->count == s->count_room) {
-        size_t count_room = s->count_room * 2 + 256;
-        size_t *lengths = realloc(s->lengths, count_room * sizeof *lengths);
-        if (lengths == NULL)
-            return false;
-        s->lengths = lengths;
-        s->count_room = count_room;
-    }
-    return true;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static bool make_samples(value_samples *s, size_t wanted)
+{
+    s->room = wanted + SAMPLE_MAX;
+    s->count_room = s->room / PACK_MIN + 1;
+    s->bytes = map_memory(s->room);
+    s->lengths = map_memory(s->count_room * sizeof *s->lengths);
+    return s->bytes != NULL && s->lengths != NULL;
 }
 
 /* Add the value of an entry whose segment is held. */
@@ -49,8 +45,7 @@ static void add(sampling *s, const entry_view *view)
     if (length >= PACK_MIN && length <= SAMPLE_MAX) {
         bool is_tried = (s->train->count + s->tried->count) % SAMPLES_TRIED_EVERY == 0;
         value_samples *to = is_tried ? s->tried : s->train;
-        s->no_memory = !make_room(to, length);
-        if (!s->no_memory) {
+        if (length <= to->room - to->total && to->count < to->count_room) {
             fb_copy_out(to->bytes + to->total, raw.data != NULL ? raw.data : view->value, length);
             to->lengths[to->count++] = length;
             to->total += length;
@@ -77,7 +72,7 @@ static void walk(sampling *s, uint32_t segment)
     size_t until = taken(s) + s->per_segment;
     if (tail > fb_segment_units(arena)) /* a run's value is too long */
         return;
-    while (at < tail && taken(s) < until && !s->no_memory) {
+    while (at < tail && taken(s) < until) {
         entry_view view;
         if (!fb_entry_view_at(arena, segment, fb_segment_offset(arena, segment) + (uint64_t)at * ARENA_ALIGN, &view)
             || view.units > tail - at)
@@ -98,23 +93,27 @@ bool fb_samples_take(forebay_arena *arena, uint32_t cache_tag, size_t wanted, co
 {
     uint32_t count = arena->geometry.segment_count;
     *train = *tried = (value_samples){0};
+    if (!make_samples(train, wanted) || !make_samples(tried, wanted / SAMPLES_TRIED_EVERY * 2))
+        return false;
     sampling s = {.arena = arena, .cache_tag = cache_tag, .wanted = wanted, .train = train, .tried = tried, .lane = fb_lane_enter(arena)};
     /* a little of every segment first, then more of those that have more */
-    for (s.per_segment = wanted / count + 1024; taken(&s) < wanted && !s.no_memory && !is_cancelled(cancelled); s.per_segment *= 16) {
-        train->total = train->count = tried->total = tried->count = 0;
-        for (uint32_t i = 0; i < count && taken(&s) < wanted && !s.no_memory && !is_cancelled(cancelled); i++)
+    for (s.per_segment = wanted / count + 1024; taken(&s) < wanted && !is_cancelled(cancelled); s.per_segment *= 16) {
+        train->total = train->count = tried->total = tried->count = 0; /* (from the beginning) */
+        for (uint32_t i = 0; i < count && taken(&s) < wanted && !is_cancelled(cancelled); i++)
             walk(&s, (uint32_t)(((uint64_t)i * 2654435761u + 1) % count)); /* not in order of age */
         if (s.per_segment >= wanted)
             break;
     }
     fb_lane_release(arena, s.lane, 0);
     fb_lane_leave(arena, s.lane);
-    return !s.no_memory;
+    return true;
 }
 
 void fb_samples_clear(value_samples *samples)
 {
-    free(samples->bytes);
-    free(samples->lengths);
+    if (samples->bytes != NULL)
+        munmap(samples->bytes, samples->room);
+    if (samples->lengths != NULL)
+        munmap(samples->lengths, samples->count_room * sizeof *samples->lengths);
     *samples = (value_samples){0};
 }

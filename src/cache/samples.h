@@ -9,7 +9,7 @@ typedef struct value_samples {
     uint8_t *bytes;   /* one after another */
     size_t *lengths;
     size_t count, total;
-    size_t room, count_room; /* private */
+    size_t room, count_room; /* of both, in bytes and numbers */
 } value_samples;
 
 /* One value in so many is not to train from, but to try the dictionary on. */
