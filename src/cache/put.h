@@ -64,11 +64,11 @@ static inline forebay_status fb_options_resolve(const forebay_cache *cache, cons
 /* Claim room for a value of `capacity` bytes and write the key. */
 forebay_status fb_put_begin(forebay_cache *cache, const index_key *key, size_t capacity, const put_extras *extras,
                             uint64_t now, uint32_t lane, forebay_put *out);
-/* The bytes written are packed and need this dictionary (or none).  False: it may
- * be going; abort, and store the value as it is. */
+/* The bytes written are packed and need this dictionary (or none).  False: it is
+ * gone; abort, and store the value as it is. */
 bool fb_put_note_packed(forebay_arena *arena, forebay_put *out, uint32_t dictionary);
 /* Begin a put and write the value: as it is to be stored, or, if its dictionary is
- * going, `raw`. */
+ * gone, `raw`. */
 forebay_status fb_put_stored(forebay_cache *cache, const index_key *key, stored_value *stored, const void *raw,
                              size_t raw_length, const put_extras *extras, uint64_t now, uint32_t lane, forebay_put *out);
 /* Does this cache try to pack such a value? */
