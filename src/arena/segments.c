@@ -115,22 +115,41 @@ static uint32_t count_free(const forebay_arena *arena)
     return count;
 }
 
-uint32_t fb_group_segments(const forebay_arena *arena, uint32_t group)
+/* Segments of the group; those that are only claimed (TAKEN) from this one on. */
+static uint32_t count_group(const forebay_arena *arena, uint32_t group, uint32_t claimed_from)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++) {
-        uint64_t word = atomic_load_explicit(&arena->segments[i].word, memory_order_relaxed);
+        /* seq_cst: who claimed a segment for the group before us is seen; pairs with that compare-and-swap */
+        uint64_t word = atomic_load(&arena->segments[i].word);
         enum segment_state state = fb_segment_state(word);
-        if (fb_segment_group(word) == group && state != SEGMENT_FREE && state != SEGMENT_BODY && state != SEGMENT_INDEX)
+        if (fb_segment_group(word) != group || state == SEGMENT_FREE || state == SEGMENT_BODY || state == SEGMENT_INDEX)
+            continue;
+        if (state != SEGMENT_TAKEN || i >= claimed_from)
             count += fb_segment_run(arena, i);
     }
     return count;
 }
 
-/* The claimed segment made its group one too large: another was taken meanwhile. */
-static bool is_beyond(forebay_arena *arena, uint32_t group, uint32_t most)
+uint32_t fb_group_segments(const forebay_arena *arena, uint32_t group)
 {
-    return most != SEGMENTS_UNLIMITED && fb_group_segments(arena, group) > most;
+    return count_group(arena, group, 0);
+}
+
+/* Counts in which others may give back what is too much, before a claim is given back. */
+#define CONTEST_TRIES 4
+
+bool fb_group_allows(const forebay_arena *arena, uint32_t group, uint32_t segment, uint32_t most)
+{
+    if (most == SEGMENTS_UNLIMITED)
+        return true;
+    for (int t = 0; t < CONTEST_TRIES; t++) {
+        if (fb_group_segments(arena, group) <= most)
+            return true;
+        if (count_group(arena, group, segment) > most)
+            return false; /* those at higher numbers go first */
+    }
+    return false;
 }
 
 /* More free segments than that above what is asked for are believed to be there
@@ -173,7 +192,7 @@ uint32_t fb_segment_take(forebay_arena *arena, segment_use use, uint32_t leave, 
             met_held = true;
             continue;
         }
-        if (!is_beyond(arena, group, most)) {
+        if (fb_group_allows(arena, group, i, most)) {
             atomic_fetch_sub_explicit(hint, 1, memory_order_relaxed);
             return i;
         }

@@ -78,6 +78,11 @@ static inline uint64_t fb_segment_settle(forebay_arena *arena, uint32_t segment)
 
 /* Segments of a group: those that hold or may hold its entries, claimed ones included. */
 uint32_t fb_group_segments(const forebay_arena *arena, uint32_t group);
+/* May the claimed (TAKEN) segment stay its group's, which may have `most`?  Asked
+ * after the claim, so of claims that are too many together at least the last is
+ * told no.  Those at higher numbers go first and give the others a moment to give
+ * back, so that two in step do not both go without, again and again. */
+bool fb_group_allows(const forebay_arena *arena, uint32_t group, uint32_t segment, uint32_t most);
 
 /* Claim (TAKEN) a free segment that nobody holds for this use, leaving at least
  * `leave` others free, so that its group has at most `most`; SEGMENT_NONE if

@@ -120,7 +120,7 @@ static bool begin_run(forebay_arena *arena, segment_use use, uint32_t first, uin
     fb_segment_begin(arena, first, count);
     if (group != 0) { /* counted from here on, and then looked at */
         atomic_store(&arena->segments[first].word, fb_segment_word(SEGMENT_TAKEN, use, self));
-        if (fb_group_segments(arena, group) > fb_group_limit(arena, group))
+        if (!fb_group_allows(arena, group, first, fb_group_limit(arena, group)))
             return false;
     }
     uint64_t body = fb_segment_word(SEGMENT_BODY, 0, fb_body_owner(arena, first));

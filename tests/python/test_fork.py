@@ -6,34 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 
 import pytest
 
 import forebay
-
-# Python warns of fork in a process with threads; these tests have none but pytest's own helpers may.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-def fork_to_run(work):
-    """Run work() in a forked child; returns its pid.  The child ends with 0, or 1 after an exception."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
-
-
-def wait_for(pid, expected=0):
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == expected
-
+from forking import fork_to_run, wait_for
 
 @pytest.fixture(params=["file", "anonymous"])
 def shared(request, path):

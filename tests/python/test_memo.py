@@ -2,7 +2,6 @@
 """The memo of lazy(): the same object as long as the entry is the same, never longer."""
 
 import multiprocessing
-import os
 import random
 import threading
 import time
@@ -12,6 +11,7 @@ from decimal import Decimal
 import pytest
 
 import forebay
+from forking import fork_to_run, wait_for
 from forebay.testing import Clock
 
 
@@ -96,11 +96,7 @@ def test_no_change_is_missed(cache, change, elsewhere):
     assert remembered(cache, "key") and cache.lazy("key") == {"n": 1}
     expected = change(cache) if not elsewhere else None
     if elsewhere:
-        child = os.fork()
-        if child == 0:
-            change(cache)
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        wait_for(fork_to_run(lambda: change(cache)))
         expected = cache.get("key")
     assert cache.lazy("key") == expected == cache.get("key")
 
@@ -231,13 +227,13 @@ def test_hits_are_counted_and_keep_the_entry_from_eviction(path):
 def test_a_child_goes_on_with_the_memo(cache):
     cache["key"], cache["other"] = {"n": 1}, {"n": 1}
     record = remember(cache, "key")
-    child = os.fork()
-    if child == 0:
-        good = cache.lazy("key") is record
+
+    def child():
+        assert cache.lazy("key") is record
         cache["key"] = {"n": 2}
-        good = good and cache.lazy("key") == {"n": 2}
-        os._exit(0 if good else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        assert cache.lazy("key") == {"n": 2}
+
+    wait_for(fork_to_run(child))
     assert cache.lazy("key") == {"n": 2} and record == {"n": 1}
 
 

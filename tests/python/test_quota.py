@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shares and limits of caches."""
 
+import functools
+import itertools
 import os
 import signal
 import time
@@ -9,6 +11,7 @@ import zlib
 import pytest
 
 import forebay
+from forking import fork_to_run, wait_for
 
 MIB = 2**20
 
@@ -65,15 +68,12 @@ def test_a_limit_holds_for_several_processes_and_outlives_their_death(tmp_path):
         limited = arena.cache("limited", limit="512KiB", codec=None)
         other = arena.cache("other", codec=None)
         other.set_many({number: value_of(number) for number in range(2000)})
-        children = []
-        for child in range(3):
-            pid = os.fork()
-            if pid == 0:
-                number = 0
-                while True:
-                    limited[child, number % 5000] = value_of(number)
-                    number += 1
-            children.append(pid)
+
+        def child(child):
+            for number in itertools.count():
+                limited[child, number % 5000] = value_of(number)
+
+        children = [fork_to_run(functools.partial(child, n)) for n in range(3)]
         until = time.monotonic() + 1
         try:
             while time.monotonic() < until:
@@ -81,7 +81,8 @@ def test_a_limit_holds_for_several_processes_and_outlives_their_death(tmp_path):
         finally:
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        for pid in children:
+            wait_for(pid, -signal.SIGKILL)  # none had ended: a full group makes room of its own
         assert 256 * 1024 <= limited.stats()["bytes"] <= 512 * 1024
         assert limited.stats()["evictions"] > 0
         assert other.stats()["evictions"] == 0

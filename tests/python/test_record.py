@@ -7,7 +7,6 @@ import dataclasses
 import enum
 import gc
 import json
-import os
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from test_encoding import exact, scalars, values
 
 import forebay
+from forking import fork_to_run, wait_for
 from forebay._core import _decode, _encode, _record
 
 VALUE = {
@@ -399,13 +399,13 @@ def test_a_child_has_its_parents_records(arena, codec):
     cache = arena.cache("test", codec=codec)
     cache["long"], cache["short"] = LONG, VALUE
     long, short = cache.lazy("long"), cache.lazy("short")
-    child = os.fork()
-    if child == 0:
+
+    def child():
         for number in range(200):
             cache[number] = bytes(200_000)
-        good = long == LONG and short == VALUE and cache.arena.verify() == []
-        os._exit(0 if good else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        assert long == LONG and short == VALUE and cache.arena.verify() == []
+
+    wait_for(fork_to_run(child))
     assert long == LONG
 
 

@@ -11,6 +11,7 @@ import numpy
 import pytest
 
 import forebay
+from forking import fork_to_run, wait_for
 
 BLOB = bytes(range(256)) * 20
 
@@ -173,21 +174,22 @@ def test_a_child_has_its_parents_views(cache):
     cache["key"] = BLOB
     view = cache.view("key")
     down, up = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def child():
         os.close(up)
         os.read(down, 1)  # the parent has released and flooded
-        good = view == BLOB
+        assert view == BLOB
         flood(cache, 50_000)
-        good = good and view == BLOB
+        assert view == BLOB
         view.release()
-        os._exit(0 if good else 1)
+
+    pid = fork_to_run(child)
     os.close(down)
     view.release()
     flood(cache)
     os.write(up, b"x")
     os.close(up)
-    assert os.waitpid(pid, 0)[1] == 0
+    wait_for(pid)
     flood(cache)
 
 
@@ -197,11 +199,12 @@ def test_views_of_the_killed_do_not_keep_the_arena(path):
         for number in range(4):
             for key in range(100):
                 cache[number, key] = bytes(4000)
-            pid = os.fork()
-            if pid == 0:
+
+            def child(number=number):
                 views = [cache.view((number, key)) for key in range(100) if (number, key) in cache]
                 os.kill(os.getpid(), signal.SIGKILL if views else signal.SIGABRT)
-            assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+            wait_for(fork_to_run(child), -signal.SIGKILL)
         for number in range(3000):
             cache[number] = bytes(4000)
         views = [cache.view(number) for number in range(3000) if number in cache]

@@ -265,6 +265,34 @@ static void other_operations_keep_to_their_group(void **state)
     fixture_close(&f);
 }
 
+/* Else two who claim the last at once, in step, could both go without again and again. */
+static void of_claims_that_are_too_many_those_at_higher_numbers_go_first(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    const segment_use use = fb_segment_use_of(QUEUE_PROBATION, 0, 1);
+    const uint64_t claim = fb_segment_word(SEGMENT_TAKEN, use, fb_row_owner(f.arena));
+    const uint32_t low = 20, middle = 30, high = 40;
+    atomic_store(&f.arena->segments[low].word, claim);
+    assert_true(fb_group_allows(f.arena, 1, low, 1));
+    assert_false(fb_group_allows(f.arena, 1, low, 0));
+    atomic_store(&f.arena->segments[high].word, claim);
+    assert_false(fb_group_allows(f.arena, 1, low, 1));
+    assert_false(fb_group_allows(f.arena, 1, high, 1)); /* never both, whoever asks */
+    fb_segment_put(f.arena, low, SEGMENT_FREE, 0);
+    assert_true(fb_group_allows(f.arena, 1, high, 1));
+    atomic_store(&f.arena->segments[low].word, claim);
+    atomic_store(&f.arena->segments[middle].word, claim); /* somebody stopped at `high`: two left for one */
+    assert_false(fb_group_allows(f.arena, 1, low, 2));
+    assert_false(fb_group_allows(f.arena, 1, middle, 2));
+    fb_segment_put(f.arena, low, SEGMENT_FREE, 0);
+    assert_true(fb_group_allows(f.arena, 1, middle, 2));
+    assert_true(fb_group_allows(f.arena, 1, high, SEGMENTS_UNLIMITED));
+    fb_segment_put(f.arena, middle, SEGMENT_FREE, 0);
+    fb_segment_put(f.arena, high, SEGMENT_FREE, 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +305,7 @@ int main(void)
         cmocka_unit_test(quotas_that_cannot_be_kept_are_refused),
         cmocka_unit_test(quotas_change_while_a_cache_is_used),
         cmocka_unit_test(other_operations_keep_to_their_group),
+        cmocka_unit_test(of_claims_that_are_too_many_those_at_higher_numbers_go_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
