@@ -254,6 +254,11 @@ forebay_incr(forebay_cache *cache, const void *key, size_t key_length, int64_t d
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_touch(forebay_cache *cache, const void *key, size_t key_length, uint64_t ttl_ms);
 
+/* Milliseconds that an entry has left, FOREBAY_TTL_FOREVER; of a negative one, too.
+ * FOREBAY_MISS: none there. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_ttl_left(forebay_cache *cache, const void *key, size_t key_length, uint64_t *ms_out);
+
 /* Get and delete in one step: of several callers one gets the value.  `sink` as
  * forebay_get(); FOREBAY_NOMEM: the entry stays. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status

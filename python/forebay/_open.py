@@ -90,7 +90,15 @@ def reopen(path: str, trust: bool, guard: bool) -> Arena:
 
 
 def reopen_cache(
-    arena: Arena, name: str, version: int, serializer: Any, lazy: bool, memo: int, encode_hook: Any, decode_hook: Any
+    arena: Arena,
+    name: str,
+    version: int,
+    serializer: Any,
+    lazy: bool,
+    memo: int,
+    encode_hook: Any,
+    decode_hook: Any,
+    loading: Any,
 ) -> Cache[Any, Any]:
     """The cache of a pickle."""
     return arena.cache(
@@ -101,6 +109,7 @@ def reopen_cache(
         memo=memo,
         encode_hook=encode_hook,
         decode_hook=decode_hook,
+        **({} if loading is None else loading.options),
     )
 
 

@@ -3,7 +3,7 @@
  * (ARENA_FORMAT_VERSION) and a change of docs/arena-format.md.
  *
  *   0           4096
- *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][index | segments ...]
+ *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][leases][index | segments ...]
  *
  * Offsets, never pointers: mappings differ by process.  The index begins with
  * index_initial buckets and grows into segment 0, 1, 2, ...: bucket b is always
@@ -18,7 +18,7 @@
 
 #define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
 #define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
-#define ARENA_FORMAT_VERSION 2u
+#define ARENA_FORMAT_VERSION 3u
 #define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
 
 #define ROW_LANES 8u        /* operations one process may have under way at once */
@@ -55,9 +55,12 @@ typedef struct arena_geometry {
     uint32_t dictionary_count; /* at most DICTIONARY_SLOTS */
     uint64_t dictionaries_offset; /* of their records; their bytes follow */
     uint32_t dictionary_size;  /* room for the bytes of each */
+    uint32_t lease_count;   /* a power of two */
+    uint64_t leases_offset; /* of their words; records and notes follow */
+    uint32_t lease_note_count; /* a power of two */
     uint32_t reserved;      /* 0 */
 } arena_geometry;
-static_assert(sizeof(arena_geometry) == 128, "fixed for format 2");
+static_assert(sizeof(arena_geometry) == 144, "fixed for format 3");
 
 typedef struct arena_superblock {
     /* line 0: identity */
@@ -93,6 +96,11 @@ typedef struct arena_superblock {
     _Atomic uint32_t rows_used;                   /* rows from here on were never in use */
     _Atomic uint64_t warm;                        /* units of packable entries kept unpacked, as of the last count; a hint */
     _Alignas(64) _Atomic uint32_t heads[QUEUE_COUNT][HEADS_PER_QUEUE]; /* segment + 1; hints: the segment's word decides */
+
+    /* leases */
+    _Alignas(64) _Atomic uint32_t leases;         /* words in use, or more: what the killed left.  0: writers need not look */
+    _Atomic uint32_t lease_notes;                 /* written so far */
+    _Atomic uint64_t lease_tokens;                /* given out so far */
 } arena_superblock;
 static_assert(sizeof(arena_superblock) <= 4096, "the superblock is one page");
 
@@ -116,7 +124,7 @@ typedef struct arena_row {
     /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
     _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
 } arena_row;
-static_assert(sizeof(arena_row) == 960, "fixed for format 2");
+static_assert(sizeof(arena_row) == 960, "fixed for format 3");
 
 /* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
  * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
@@ -141,7 +149,7 @@ typedef struct arena_cache {
     _Atomic uint64_t train_at;   /* `packable` from which a dictionary is due; a hint */
     uint8_t reserved1[56];
 } arena_cache;
-static_assert(sizeof(arena_cache) == 256, "fixed for format 2");
+static_assert(sizeof(arena_cache) == 256, "fixed for format 3");
 
 enum counter {
     COUNTER_HITS,
@@ -223,6 +231,36 @@ enum dictionary_state {
     DICTIONARY_READY = 2,
     DICTIONARY_RETIRING = 3, /* claimed: the owner looks whether an entry may need it */
 };
+
+/* The right, and the duty, to load a missing key.  Eight words are a bucket; a key's
+ * lease is in either of two buckets, as its slot is.  `word` = state (2 bits) | owner
+ * row << 2 (12 bits) | low 20 bits of the owner's generation << 14 | 30 bits of the
+ * key's hash << 34; the record beside it is written while the word is CLAIMED. */
+#define LEASE_BUCKET 8u
+enum lease_state {
+    LEASE_FREE = 0,
+    LEASE_CLAIMED = 1,   /* its record is being written */
+    LEASE_TENTATIVE = 2, /* looking whether another has the key */
+    LEASE_HELD = 3,      /* the key is being loaded */
+};
+typedef struct arena_lease {
+    _Atomic uint64_t token;    /* never given twice */
+    _Atomic uint64_t deadline; /* arena ms from which on it may be taken from its owner */
+    _Atomic uint32_t waiters;  /* on the word; a hint: who was killed while it waited still counts */
+    uint8_t reserved[44];
+} arena_lease;
+static_assert(sizeof(arena_lease) == 64, "one cache line");
+
+/* Why a load failed, for those who waited for it: a ring. */
+#define LEASE_NOTE_MAX 232u
+typedef struct arena_lease_note {
+    _Atomic uint64_t token;    /* of the lease; 0 while the rest is written */
+    _Atomic uint64_t checksum; /* XXH3 of length and text, seeded with the token */
+    _Atomic uint32_t length;
+    uint8_t text[LEASE_NOTE_MAX];
+    uint8_t reserved[4];
+} arena_lease_note;
+static_assert(sizeof(arena_lease_note) == 256, "four cache lines");
 
 /* An entry: this word, then if flagged 5 bytes of expiry (arena ms), 8 bytes of
  * value length, 4 bytes of checksum, 4 bytes of version, 1 byte that counts

@@ -72,6 +72,9 @@ static void set_places(forebay_arena *arena, const arena_geometry *g)
     arena->tags = (_Atomic uint64_t *)(void *)(base + g->tags_offset);
     arena->policy = base + g->policy_offset;
     arena->dictionaries = (arena_dictionary *)(base + g->dictionaries_offset);
+    arena->lease_words = (_Atomic uint64_t *)(base + g->leases_offset);
+    arena->leases = (arena_lease *)(base + g->leases_offset + g->lease_count * sizeof(uint64_t));
+    arena->lease_notes = (arena_lease_note *)(arena->leases + g->lease_count);
     arena->buckets = (arena_bucket *)(base + g->index_offset);
     arena->max_entry = fb_geometry_max_entry(g);
     arena->segment_shift = (uint32_t)__builtin_ctz(g->segment_size);

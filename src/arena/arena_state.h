@@ -27,6 +27,9 @@ struct forebay_arena {
     _Atomic uint64_t *tags;   /* counters: cache/tags.h */
     uint8_t *policy;
     arena_dictionary *dictionaries; /* records; their bytes: fb_dictionary_bytes() */
+    _Atomic uint64_t *lease_words;
+    arena_lease *leases;      /* their records */
+    arena_lease_note *lease_notes;
     arena_bucket *buckets;
     uint64_t hash_seed;
     uint64_t max_entry;       /* bytes of key and value; of the geometry */

@@ -15,6 +15,10 @@
 #define DICTIONARY_SIZE_MIN 2048u
 #define DICTIONARY_SIZE_MAX 112640u      /* more gains next to nothing: docs/measurements.md */
 #define DICTIONARIES_WANTED 8u
+#define BYTES_PER_LEASE 16384u           /* half a percent of the arena */
+#define LEASES_MIN 64u
+#define LEASES_MAX 8192u                 /* keys being loaded at once */
+#define LEASES_PER_NOTE 16u
 #define SEGMENT_SIZE_MAX (UINT64_C(1) << 30)
 #define BYTES_PER_INITIAL_BUCKET 8192u   /* the index grows; entries of 1 KiB start it right */
 #define INDEX_INITIAL_MIN 64u
@@ -50,6 +54,11 @@ static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high)
     return n < low ? low : n > high ? high : n;
 }
 
+static uint64_t size_of_leases(const arena_geometry *g)
+{
+    return g->lease_count * (sizeof(uint64_t) + sizeof(arena_lease)) + g->lease_note_count * sizeof(arena_lease_note);
+}
+
 static void lay_out(arena_geometry *g)
 {
     uint64_t taken;
@@ -59,11 +68,12 @@ static void lay_out(arena_geometry *g)
     g->tags_offset = g->counters_offset + g->counter_count * sizeof(arena_counters);
     g->segments_offset = g->tags_offset + g->tag_count * sizeof(uint64_t);
     uint64_t dictionaries = g->dictionary_count * (sizeof(arena_dictionary) + (uint64_t)g->dictionary_size);
-    taken = g->segments_offset + g->policy_size + dictionaries + g->index_initial * sizeof(arena_bucket);
+    taken = g->segments_offset + g->policy_size + dictionaries + size_of_leases(g) + g->index_initial * sizeof(arena_bucket);
     g->segment_count = (uint32_t)((g->size - taken) / (g->segment_size + sizeof(arena_segment)));
     g->policy_offset = g->segments_offset + g->segment_count * sizeof(arena_segment);
     g->dictionaries_offset = g->policy_offset + g->policy_size;
-    g->index_offset = g->dictionaries_offset + dictionaries;
+    g->leases_offset = g->dictionaries_offset + dictionaries;
+    g->index_offset = g->leases_offset + size_of_leases(g);
     g->data_offset = g->index_offset + g->index_initial * sizeof(arena_bucket);
 }
 
@@ -85,6 +95,8 @@ bool fb_geometry_compute(uint64_t size, arena_geometry *geometry_out)
     g.dictionary_size = (uint32_t)clamp(size / DICTIONARIES_PART / DICTIONARIES_WANTED / 64 * 64, DICTIONARY_SIZE_MIN,
                                         DICTIONARY_SIZE_MAX);
     g.dictionary_count = (uint32_t)clamp(size / DICTIONARIES_PART / g.dictionary_size, 1, DICTIONARY_SLOTS);
+    g.lease_count = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_LEASE), LEASES_MIN, LEASES_MAX);
+    g.lease_note_count = g.lease_count / LEASES_PER_NOTE;
     lay_out(&g);
     *geometry_out = g;
     return true;

@@ -11,6 +11,7 @@ static bool delete_key(forebay_cache *cache, const index_key *key)
     forebay_arena *arena = cache->arena;
     uint32_t lane = fb_lane_enter(arena);
     bool removed;
+    fb_leases_break(arena, key->hash);
     bool was_live = fb_unpublish(arena, lane, key, fb_now_ms(arena), &removed);
     if (removed)
         atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);
@@ -81,6 +82,7 @@ static bool try_pop(forebay_cache *cache, const index_key *key, const forebay_si
     }
     /* an entry that spans segments is held by its first only: whole if its slot is the same */
     uint64_t word = match.word;
+    fb_leases_break(arena, key->hash);
     while (fb_slot_same(word, match.word)) {
         if (!atomic_compare_exchange_weak(match.slot, &word, 0))
             continue;

@@ -86,6 +86,7 @@ static update_result try_incr(update *u, int64_t delta, int64_t initial, uint64_
     if (status != FOREBAY_OK)
         return done(u, status);
     fb_copy_in(put.data, &value, sizeof value);
+    fb_leases_break(cache->arena, u->key.hash);
     if (found)
         return fb_put_commit_over(cache, &put, sizeof value, FOREBAY_KIND_INT, &match) ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
     status = fb_put_commit(cache, &put, sizeof value, FOREBAY_KIND_INT, FOREBAY_ADD, u->lane, u->now);
@@ -147,6 +148,26 @@ forebay_status forebay_touch(forebay_cache *cache, const void *key, size_t key_l
     return u.status;
 }
 
+forebay_status forebay_ttl_left(forebay_cache *cache, const void *key, size_t key_length, uint64_t *ms_out)
+{
+    update u;
+    index_match match;
+    forebay_status status = update_begin(&u, cache, key, key_length);
+    if (status != FOREBAY_OK)
+        return status;
+    index_look look = fb_index_look_settled(cache->arena, u.lane, u.key.hash);
+    status = FOREBAY_MISS;
+    if (fb_index_find_held(cache->arena, u.lane, &u.key, &look, &match)
+        && fb_index_readable(cache->arena, &u.key, &match.view, u.now)) {
+        *ms_out = match.view.expiry == 0 ? FOREBAY_TTL_FOREVER : match.view.expiry - u.now;
+        status = FOREBAY_OK;
+    }
+    fb_lane_release(cache->arena, u.lane, 0);
+    fb_lane_release(cache->arena, u.lane, 1);
+    fb_lane_leave(cache->arena, u.lane);
+    return status;
+}
+
 /* ---- compare and set ---- */
 
 uint64_t forebay_token(const forebay_cache *cache, const void *value, size_t value_length, forebay_kind kind)
@@ -191,6 +212,7 @@ static update_result try_cas(update *u, uint64_t token, stored_value *stored, co
     status = fb_put_stored(u->cache, &u->key, stored, value, value_length, extras, u->now, u->lane, &put);
     if (status != FOREBAY_OK)
         return done(u, status);
+    fb_leases_break(u->cache->arena, u->key.hash);
     return fb_put_commit_over(u->cache, &put, stored->length, kind, &match) ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
 }
 

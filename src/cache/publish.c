@@ -138,8 +138,15 @@ static bool alone(forebay_arena *arena, uint32_t lane, const index_key *key, con
     return fb_abort_others(arena, key->hash, look, mine) && !fb_index_find_held(arena, lane, key, look, &other);
 }
 
+/* Asked while what is to be published is tentative, or what it replaces is held:
+ * who takes the lease away does so before a look at the slots. */
+static bool is_allowed(const forebay_arena *arena, const lease_ref *lease)
+{
+    return lease == NULL || fb_lease_there(arena, lease);
+}
+
 static bool insert(forebay_arena *arena, uint32_t lane, const index_key *key, const index_look *look, uint64_t fresh,
-                   uint32_t owned, bool may_grow)
+                   uint32_t owned, bool may_grow, const lease_ref *lease)
 {
     _Atomic uint64_t *slot = empty_slot(arena, look);
     if (slot == NULL) {
@@ -150,7 +157,7 @@ static bool insert(forebay_arena *arena, uint32_t lane, const index_key *key, co
     if (!swap(slot, 0, tentative))
         return false;
     if (!alone(arena, lane, key, look, slot) || !fb_cache_tag_is_current(arena, key->cache_tag)
-        || fb_index_word(arena) != look->word) {
+        || fb_index_word(arena) != look->word || !is_allowed(arena, lease)) {
         swap(slot, tentative, 0);
         return false;
     }
@@ -164,7 +171,7 @@ static bool was_cleared(const forebay_arena *arena, const index_key *key)
 }
 
 publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
-                           forebay_set_mode mode, uint64_t now)
+                           forebay_set_mode mode, uint64_t now, const lease_ref *lease)
 {
     for (int t = 0; t < INDEX_TRIES; t++) {
         uint64_t moves = fb_index_moves(arena);
@@ -172,7 +179,10 @@ publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key 
         index_match match;
         if (fb_index_look_is_split(arena, &look))
             continue;
-        if (fb_index_find_held(arena, lane, key, &look, &match)) {
+        bool found = fb_index_find_held(arena, lane, key, &look, &match);
+        if (!is_allowed(arena, lease))
+            return PUBLISH_REVOKED;
+        if (found) {
             bool counts = fb_index_counts(arena, key, &match.view, now);
             if (mode == FOREBAY_ADD && counts)
                 return PUBLISH_EXISTS;
@@ -185,7 +195,7 @@ publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key 
         } else if (mode == FOREBAY_REPLACE) {
             if (fb_index_word(arena) == look.word && fb_index_moves(arena) == moves)
                 return PUBLISH_ABSENT;
-        } else if (insert(arena, lane, key, &look, fresh, owned, t < INDEX_TRIES - INDEX_TRIES / 8)) {
+        } else if (insert(arena, lane, key, &look, fresh, owned, t < INDEX_TRIES - INDEX_TRIES / 8, lease)) {
             return PUBLISH_INSERTED;
         }
     }

@@ -7,6 +7,7 @@
 #include <forebay/cache.h>
 
 #include "cache/index.h"
+#include "cache/leases.h"
 
 typedef enum publish_outcome {
     PUBLISH_INSERTED,
@@ -15,13 +16,15 @@ typedef enum publish_outcome {
     PUBLISH_ABSENT,  /* mode FOREBAY_REPLACE, and there is none */
     PUBLISH_CLEARED, /* the cache was cleared meanwhile: stored, and gone at once */
     PUBLISH_LOST,    /* every race was lost: as if evicted at once */
+    PUBLISH_REVOKED, /* the lease was taken away */
 } publish_outcome;
 
 /* Make `fresh`, an entry in the segment `owned` that the caller writes to, the
  * value of the key.  Entries that had to make way in the index may have been
- * appended to `owned`, too.  Hazards 0 and 1 of the lane are used. */
+ * appended to `owned`, too.  Hazards 0 and 1 of the lane are used.  `lease`: NULL,
+ * or one that must be held at the moment at which the entry begins to count. */
 publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
-                           forebay_set_mode mode, uint64_t now);
+                           forebay_set_mode mode, uint64_t now, const lease_ref *lease);
 
 /* Swap exactly `match`, found held, to `fresh`; hits in between do not count as
  * a change.  False: it is another entry now. */

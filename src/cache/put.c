@@ -223,10 +223,29 @@ forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t valu
     memcpy(&put, out->reserved, sizeof put);
     index_key key = {(const uint8_t *)out->data - put.key_length, put.key_length, put.cache_tag, put.hash, cache->version};
     uint64_t fresh = finish_entry(cache, &put, value_length, kind);
-    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, mode, now);
+    fb_leases_break(arena, put.hash);
+    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, mode, now, NULL);
     if (outcome != PUBLISH_INSERTED && outcome != PUBLISH_REPLACED)
         take_back(arena, &put);
     forebay_status status = settle_outcome(cache, lane, &key, outcome, mode, now);
+    release_room(arena, &put);
+    return status;
+}
+
+forebay_status fb_put_commit_leased(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
+                                    const lease_ref *lease, uint32_t lane, uint64_t now)
+{
+    forebay_arena *arena = cache->arena;
+    put_state put;
+    memcpy(&put, out->reserved, sizeof put);
+    index_key key = {(const uint8_t *)out->data - put.key_length, put.key_length, put.cache_tag, put.hash, cache->version};
+    uint64_t fresh = finish_entry(cache, &put, value_length, kind);
+    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, FOREBAY_SET, now, lease);
+    forebay_status status = outcome == PUBLISH_REVOKED ? FOREBAY_MISS : FOREBAY_FULL;
+    if (outcome != PUBLISH_INSERTED && outcome != PUBLISH_REPLACED)
+        take_back(arena, &put);
+    if (outcome != PUBLISH_REVOKED && outcome != PUBLISH_LOST) /* what is there instead is not this one's to remove */
+        status = settle_outcome(cache, lane, &key, outcome, FOREBAY_SET, now);
     release_room(arena, &put);
     return status;
 }
@@ -290,6 +309,7 @@ void fb_put_end(forebay_arena *arena, uint32_t lane, uint64_t now)
 void fb_put_remove_old(forebay_cache *cache, uint32_t lane, const index_key *key, uint64_t now)
 {
     bool removed;
+    fb_leases_break(cache->arena, key->hash);
     fb_unpublish(cache->arena, lane, key, now, &removed);
     if (removed)
         atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);

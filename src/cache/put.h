@@ -81,6 +81,9 @@ stored_value fb_cache_pack(forebay_cache *cache, uint64_t hash, const void *valu
 /* Finish the entry, publish it in this mode, release the segment. */
 forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
                              forebay_set_mode mode, uint32_t lane, uint64_t now);
+/* The same under a lease; FOREBAY_MISS: it was taken away, nothing changed. */
+forebay_status fb_put_commit_leased(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
+                                    const lease_ref *lease, uint32_t lane, uint64_t now);
 /* The same, but swap exactly the entry `match`, found held, over.  False: it is
  * another entry now, nothing changed. */
 bool fb_put_commit_over(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind, index_match *match);

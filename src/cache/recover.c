@@ -4,6 +4,7 @@
 #include "arena/recover.h"
 
 #include "cache/inspect.h"
+#include "cache/leases.h"
 #include "cache/packed.h"
 
 static void start_cold(forebay_arena *arena)
@@ -159,6 +160,7 @@ static void invalidate_tags(forebay_arena *arena)
 forebay_status fb_arena_recover(forebay_arena *arena)
 {
     invalidate_tags(arena);
+    fb_leases_clear(arena);
     rest_segments(arena);
     check_runs(arena);
     if (fb_inspect_geometry(arena) != NULL) {

@@ -165,7 +165,9 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
 
 PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limit=..., codec=...,\n"
                               "      version=0, update=False, serializer='msgpack', lazy=False,\n"
-                              "      memo=..., encode_hook=None, decode_hook=None)\n--\n\n"
+                              "      memo=..., encode_hook=None, decode_hook=None, load=None,\n"
+                              "      load_many=None, absent_ttl=None, stale=None, early=None,\n"
+                              "      jitter=0.0, max_batch=100, max_wait=0.0, load_timeout=10.0)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -199,6 +201,17 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "with a value, or a part of one, of a type that cannot be stored; what it returns\n"
                               "is stored instead.  decode_hook: a function of a plain value; reads give what it\n"
                               "returns.\n\n"
+                              "Of this object alone is what loads, too.  load: a function of a key; load_many: of a\n"
+                              "list of keys, which returns a mapping, or a list in the same order; either may\n"
+                              "be a coroutine function.  fetch() and its relatives call them for what is\n"
+                              "missing, once on this machine.  forebay.ABSENT in place of a value, or a key that\n"
+                              "the mapping lacks: there is no such thing, which is remembered for absent_ttl.\n"
+                              "stale: seconds for which an entry is served beyond its ttl, while one caller\n"
+                              "loads it anew in the background.  early: 1.0 or so: entries are loaded anew by\n"
+                              "chance shortly before they expire (XFetch's beta).  jitter: ttls of loads are\n"
+                              "shortened by up to this part of them.  max_batch: keys in one call of\n"
+                              "load_many; max_wait: seconds to wait for more.  load_timeout: seconds until\n"
+                              "another caller may load what one has been loading.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)
@@ -318,20 +331,50 @@ static int codec_from_object(PyObject *object, const char **codec)
     return *codec == NULL ? -1 : 0;
 }
 
+/* What loads: handed on to forebay._loading as it is given. */
+static const char *const LOADING_OPTIONS[] = { "load", "load_many", "absent_ttl", "stale", "early",
+                                               "jitter", "max_batch", "max_wait", "load_timeout" };
+#define LOADING_COUNT (sizeof(LOADING_OPTIONS) / sizeof(*LOADING_OPTIONS))
+
+/* `*loading`: new, or NULL if no option was given. */
+static int loading_from_values(PyObject *const values[LOADING_COUNT], PyObject **loading)
+{
+    PyObject *options = NULL;
+    *loading = NULL;
+    for (size_t i = 0; i < LOADING_COUNT; i++) {
+        if (values[i] == NULL)
+            continue;
+        if (options == NULL && (options = PyDict_New()) == NULL)
+            return -1;
+        if (PyDict_SetItemString(options, LOADING_OPTIONS[i], values[i]) < 0) {
+            Py_DECREF(options);
+            return -1;
+        }
+    }
+    if (options == NULL)
+        return 0;
+    *loading = loading_from_options(options);
+    Py_DECREF(options);
+    return *loading == NULL ? -1 : 0;
+}
+
 static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     arena_object *self = (arena_object *)object;
     PyObject *ttl = NULL, *share = NULL, *limit = NULL, *codec = NULL, *version = NULL, *update = NULL;
     reading_options reading = { 0 };
-    const keyword keywords[] = {
+    PyObject *loads[LOADING_COUNT] = { NULL }, *loading;
+    keyword keywords[11 + LOADING_COUNT] = {
         { "ttl", &ttl }, { "share", &share }, { "limit", &limit }, { "codec", &codec },
         { "version", &version }, { "update", &update }, { "serializer", &reading.serializer },
         { "lazy", &reading.lazy }, { "memo", &reading.memo },
         { "encode_hook", &reading.encode_hook }, { "decode_hook", &reading.decode_hook },
     };
+    for (size_t i = 0; i < LOADING_COUNT; i++)
+        keywords[11 + i] = (keyword){ LOADING_OPTIONS[i], &loads[i] };
     forebay_cache_options options = { 0 };
     if (check_positional("cache", count, 1, 1) < 0
-        || keywords_from_vector(arguments, count, names, "cache", keywords, 11) < 0)
+        || keywords_from_vector(arguments, count, names, "cache", keywords, 11 + LOADING_COUNT) < 0)
         return NULL;
     const char *name = name_text(arguments[0]);
     int updates = update == NULL ? 0 : PyObject_IsTrue(update);
@@ -345,10 +388,17 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
     value_serializer serializer;
     if (check_reading_options(&reading) < 0 || serializer_from_object(reading.serializer, &serializer) < 0)
         return NULL;
+    if (loading_from_values(loads, &loading) < 0) {
+        serializer_clear(&serializer);
+        return NULL;
+    }
     PyObject *cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, name, &options, &serializer);
     serializer_clear(&serializer);
     if (cache != NULL)
         set_reading_options((cache_object *)cache, &reading);
+    if (cache != NULL && loading != NULL && cache_set_loading((cache_object *)cache, loading) < 0)
+        Py_CLEAR(cache);
+    Py_XDECREF(loading);
     return cache;
 }
 

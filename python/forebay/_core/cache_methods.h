@@ -171,6 +171,77 @@ PyObject *cache_as_read(cache_object *self, PyObject *made);
 struct value_out;
 PyObject *cache_take(cache_object *self, struct value_out *out);
 
+/* cache_loading.c: what fetches, and what forebay._loading needs for it. */
+#define FETCH_TIMEOUT "timeout: seconds until TimeoutError; None: no limit.\n"
+#define CACHE_FETCH_DOC                                                                                      \
+    "fetch($self, key, default=None, *, timeout=None)\n--\n\n"                                              \
+    "The value of a key; on a miss it is loaded (arena.cache(load=...)), once on this\n"                     \
+    "machine: whoever else asks meanwhile waits for it.  default: returned if the\n"                         \
+    "loader says there is no such thing.\n\n" FETCH_TIMEOUT                                                  \
+    "An exception of the loader is raised to all who wait, as LoadError in other\n"                          \
+    "processes; the next call loads again."
+#define CACHE_FETCH_MANY_DOC                                                                                 \
+    "fetch_many($self, keys, *, timeout=None)\n--\n\n"                                                      \
+    "The values of many keys, as a dict of those there are; what is missing is loaded\n"                     \
+    "in batches, each key once on this machine.\n\n" FETCH_TIMEOUT
+#define CACHE_AFETCH_DOC                                                                                     \
+    "afetch($self, key, default=None, *, timeout=None)\n--\n\n"                                             \
+    "fetch() for tasks of asyncio: await it.  Never blocks the event loop."
+#define CACHE_AFETCH_MANY_DOC                                                                                \
+    "afetch_many($self, keys, *, timeout=None)\n--\n\nfetch_many() for tasks of asyncio: await it."
+#define CACHE_REFRESH_DOC                                                                                    \
+    "refresh($self, key, default=None, *, timeout=None)\n--\n\n"                                            \
+    "Load a key anew although it is there, and return the value.  What others were\n"                        \
+    "loading for it meanwhile is not stored."
+#define CACHE_AREFRESH_DOC                                                                                   \
+    "arefresh($self, key, default=None, *, timeout=None)\n--\n\nrefresh() for tasks of asyncio: await it."
+#define CACHE_PRIME_DOC                                                                                      \
+    "prime($self, items, *, ttl=...)\n--\n\n"                                                               \
+    "Store what was loaded elsewhere (a mapping, or pairs), as a load would; what is\n"                      \
+    "there stays."
+#define CACHE_INVALIDATE_DOC                                                                                 \
+    "invalidate($self, key, /)\n--\n\n"                                                                     \
+    "Remove a key: True if there was one.  What is being loaded for it is not stored."
+#define CACHE_LOOK_DOC "_look($self, key, /)\n--\n\nThe value, MISSING, or ABSENT where absence was noted."
+#define CACHE_LOOK_MANY_DOC "_look_many($self, keys, /)\n--\n\nA dict of what there is, and ABSENT where absence was noted."
+#define CACHE_TTL_LEFT_DOC "_ttl_left($self, key, /)\n--\n\nMilliseconds; None: for ever; -1: no entry."
+#define CACHE_KEY_DOC "_key($self, key, /)\n--\n\nThe bytes of a key."
+#define CACHE_LEASE_TAKE_DOC                                                                                 \
+    "_lease_take($self, key, timeout_ms, /, *, tags=())\n--\n\n"                                            \
+    "(1, lease): it is ours.  (0, lease): somebody else's.  (-1, _): no room."
+#define CACHE_LEASE_WAIT_DOC "_lease_wait($self, lease, timeout_ms, /)\n--\n\nTrue: it is over."
+#define CACHE_LEASE_HOLDS_DOC "_lease_holds($self, lease, /)\n--\n\nIs it still held?"
+#define CACHE_LEASE_STORE_DOC                                                                                \
+    "_lease_store($self, key, value, lease, /, *, ttl=..., tags=())\n--\n\n"                                \
+    "Store a value, or ABSENT, and end the lease; False: it was taken away."
+#define CACHE_LEASE_END_DOC "_lease_end($self, lease, /)\n--\n\nEnd it without a value."
+#define CACHE_LEASE_FAIL_DOC "_lease_fail($self, lease, reason, /)\n--\n\nEnd it, with bytes for those who wait."
+#define CACHE_LEASE_REASON_DOC "_lease_reason($self, lease, /)\n--\n\nThose bytes, or None."
+#define CACHE_LEASE_BREAK_DOC "_lease_break($self, key, /)\n--\n\nTake it from whoever has it: True if somebody had."
+PyObject *cache_fetch(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_fetch_many(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_afetch(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_afetch_many(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_refresh(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_arefresh(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_prime(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_invalidate(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+PyObject *cache_look(PyObject *self, PyObject *key);
+PyObject *cache_look_many(PyObject *self, PyObject *keys);
+PyObject *cache_ttl_left(PyObject *self, PyObject *key);
+PyObject *cache_key_bytes(PyObject *self, PyObject *key);
+PyObject *cache_lease_take(PyObject *self, PyObject *arguments, PyObject *keywords);
+PyObject *cache_lease_wait(PyObject *self, PyObject *arguments);
+PyObject *cache_lease_holds(PyObject *self, PyObject *lease);
+PyObject *cache_lease_store(PyObject *self, PyObject *arguments, PyObject *keywords);
+PyObject *cache_lease_end(PyObject *self, PyObject *lease);
+PyObject *cache_lease_fail(PyObject *self, PyObject *arguments);
+PyObject *cache_lease_reason(PyObject *self, PyObject *lease);
+PyObject *cache_lease_break(PyObject *self, PyObject *key);
+/* forebay._loading.make(**options): new, or NULL with an exception. */
+PyObject *loading_from_options(PyObject *options);
+int cache_set_loading(cache_object *self, PyObject *loading);
+
 /* cache_keys.c */
 #define CACHE_KEYS_DOC                                                                                       \
     "keys($self, /)\n--\n\n"                                                                                \

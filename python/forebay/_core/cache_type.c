@@ -49,6 +49,8 @@ PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer 
     self->packs = forebay_cache_packs(cache);
     self->ways = 0;
     self->encode_hook = self->decode_hook = NULL;
+    self->loading = NULL;
+    self->refreshes = false;
     self->memo = (memo){ .limit = MEMO_DEFAULT };
     self->name = name;
     self->serializer = *serializer;
@@ -70,16 +72,18 @@ static int cache_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->serializer.loads);
     Py_VISIT(self->encode_hook);
     Py_VISIT(self->decode_hook);
+    Py_VISIT(self->loading);
     return 0;
 }
 
-/* Hooks may lead back to the cache. */
+/* Hooks and loaders may lead back to the cache. */
 static int cache_drop_hooks(PyObject *object)
 {
     cache_object *self = (cache_object *)object;
     self->ways &= ~(unsigned)CACHE_DECODE_HOOK;
     Py_CLEAR(self->encode_hook);
     Py_CLEAR(self->decode_hook);
+    Py_CLEAR(self->loading);
     return 0;
 }
 
@@ -379,11 +383,12 @@ static PyObject *cache_reduce(PyObject *object, PyObject *unused)
     PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
     Py_XDECREF(module);
     return reopen == NULL ? NULL
-                          : Py_BuildValue("N(OOkOOnOO)", reopen, (PyObject *)self->arena, self->name,
+                          : Py_BuildValue("N(OOkOOnOOO)", reopen, (PyObject *)self->arena, self->name,
                                           (unsigned long)forebay_cache_version(cache), self->serializer.named,
                                           self->ways & CACHE_LAZY ? Py_True : Py_False, (Py_ssize_t)self->memo.limit,
                                           self->encode_hook != NULL ? self->encode_hook : Py_None,
-                                          self->decode_hook != NULL ? self->decode_hook : Py_None);
+                                          self->decode_hook != NULL ? self->decode_hook : Py_None,
+                                          self->loading != NULL ? self->loading : Py_None);
 }
 
 static PyObject *cache_get_ttl(PyObject *object, void *unused)
@@ -451,6 +456,27 @@ static PyMethodDef cache_methods[] = {
     { "update", (PyCFunction)(void (*)(void))cache_update, METH_VARARGS | METH_KEYWORDS, CACHE_UPDATE_DOC },
     { "namespace", cache_namespace, METH_O, CACHE_NAMESPACE_DOC },
     { "memoize", (PyCFunction)(void (*)(void))cache_memoize, METH_VARARGS | METH_KEYWORDS, CACHE_MEMOIZE_DOC },
+#define VECTOR(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+    { "fetch", VECTOR(cache_fetch), CACHE_FETCH_DOC },
+    { "fetch_many", VECTOR(cache_fetch_many), CACHE_FETCH_MANY_DOC },
+    { "afetch", VECTOR(cache_afetch), CACHE_AFETCH_DOC },
+    { "afetch_many", VECTOR(cache_afetch_many), CACHE_AFETCH_MANY_DOC },
+    { "refresh", VECTOR(cache_refresh), CACHE_REFRESH_DOC },
+    { "arefresh", VECTOR(cache_arefresh), CACHE_AREFRESH_DOC },
+    { "prime", VECTOR(cache_prime), CACHE_PRIME_DOC },
+    { "invalidate", VECTOR(cache_invalidate), CACHE_INVALIDATE_DOC },
+    { "_look", cache_look, METH_O, CACHE_LOOK_DOC },
+    { "_look_many", cache_look_many, METH_O, CACHE_LOOK_MANY_DOC },
+    { "_ttl_left", cache_ttl_left, METH_O, CACHE_TTL_LEFT_DOC },
+    { "_key", cache_key_bytes, METH_O, CACHE_KEY_DOC },
+    { "_lease_take", (PyCFunction)(void (*)(void))cache_lease_take, METH_VARARGS | METH_KEYWORDS, CACHE_LEASE_TAKE_DOC },
+    { "_lease_wait", cache_lease_wait, METH_VARARGS, CACHE_LEASE_WAIT_DOC },
+    { "_lease_holds", cache_lease_holds, METH_O, CACHE_LEASE_HOLDS_DOC },
+    { "_lease_store", (PyCFunction)(void (*)(void))cache_lease_store, METH_VARARGS | METH_KEYWORDS, CACHE_LEASE_STORE_DOC },
+    { "_lease_end", cache_lease_end, METH_O, CACHE_LEASE_END_DOC },
+    { "_lease_fail", cache_lease_fail, METH_VARARGS, CACHE_LEASE_FAIL_DOC },
+    { "_lease_reason", cache_lease_reason, METH_O, CACHE_LEASE_REASON_DOC },
+    { "_lease_break", cache_lease_break, METH_O, CACHE_LEASE_BREAK_DOC },
     { "clear", cache_clear, METH_NOARGS, cache_clear_doc },
     { "stats", cache_stats, METH_NOARGS, cache_stats_doc },
     { "__reduce__", cache_reduce, METH_NOARGS, cache_reduce_doc },
@@ -469,6 +495,7 @@ static PyMemberDef cache_members[] = {
     { "name", T_OBJECT_EX, offsetof(cache_object, name), READONLY, "The cache's name in its arena." },
     { "serializer", T_OBJECT_EX, offsetof(cache_object, serializer.named), READONLY,
       "What makes bytes of values: a name, or the pair (dumps, loads)." },
+    { "_loading", T_OBJECT, offsetof(cache_object, loading), READONLY, "Who loads what is missing, or None." },
     { "arena", T_OBJECT_EX, offsetof(cache_object, arena), READONLY, "The Arena it was opened from." },
     { "__weaklistoffset__", T_PYSSIZET, offsetof(cache_object, weakrefs), READONLY, NULL },
     { NULL, 0, 0, 0, NULL },

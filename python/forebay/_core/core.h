@@ -36,6 +36,8 @@ typedef enum core_error {
     CORE_OVERFLOW_ERROR,
     CORE_MISS_ERROR,
     CORE_VIEW_ERROR,
+    CORE_LOAD_ERROR,
+    CORE_RECURSIVE_LOAD_ERROR,
     CORE_ERROR_COUNT
 } core_error;
 
@@ -50,6 +52,8 @@ typedef struct core_state {
     PyTypeObject *view_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
     PyTypeObject *timedelta_type;
+    PyTypeObject *sentinel_type;
+    PyObject *absent, *missing; /* sentinels */
     PyObject *size_warning;
     PyObject *errors[CORE_ERROR_COUNT];
 } core_state;
@@ -59,10 +63,14 @@ extern PyType_Spec cache_type_spec;
 extern PyType_Spec keys_type_spec;
 extern PyType_Spec memoized_type_spec;
 extern PyType_Spec view_type_spec;
+extern PyType_Spec sentinel_type_spec;
 extern PyType_Spec record_map_spec;
 extern PyType_Spec record_list_spec;
 extern PyType_Spec record_tuple_spec;
 extern PyType_Spec record_iterator_spec;
+
+/* An object that stands for no value; its repr is forebay.NAME. */
+PyObject *sentinel_new(core_state *state, const char *name);
 
 core_state *core_state_of(PyObject *module);
 

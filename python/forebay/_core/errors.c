@@ -27,7 +27,8 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
     [CORE_BUSY_ERROR] = { "forebay.BusyError", CORE_ARENA_ERROR, NULL,
                           "Too many processes have this arena open." },
     [CORE_TIMEOUT_ERROR] = { "forebay.TimeoutError", CORE_ARENA_ERROR, &PyExc_TimeoutError,
-                             "Another process began to create the arena and did not finish in time." },
+                             "Another process began to create the arena and did not finish in time; or a\n"
+                             "fetch() had no value by its timeout." },
     [CORE_CORRUPT_ERROR] = { "forebay.CorruptError", CORE_ERROR, &PyExc_ValueError,
                              "The file is damaged or is not an arena; or compressed data is damaged." },
     [CORE_VERSION_ERROR] = { "forebay.VersionError", CORE_ERROR, &PyExc_ValueError,
@@ -52,6 +53,10 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
                           "cache[key] or del cache[key] found no entry, or drop(name) no cache." },
     [CORE_VIEW_ERROR] = { "forebay.ViewError", CORE_ERROR, &PyExc_BufferError,
                           "The arena cannot be closed: views of it are open." },
+    [CORE_LOAD_ERROR] = { "forebay.LoadError", CORE_ERROR, &PyExc_RuntimeError,
+                          "Another process was loading the value, and its loader failed." },
+    [CORE_RECURSIVE_LOAD_ERROR] = { "forebay.RecursiveLoadError", CORE_ERROR, &PyExc_RuntimeError,
+                                    "A loader fetches the very key that it is to load." },
 };
 
 static PyObject *bases_of(core_state *state, const error_spec *spec)

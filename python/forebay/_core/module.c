@@ -48,6 +48,15 @@ static int add_timedelta(core_state *state)
     return state->timedelta_type == NULL ? -1 : 0;
 }
 
+static int add_sentinels(core_state *state, PyObject *module)
+{
+    state->absent = sentinel_new(state, "ABSENT");
+    state->missing = sentinel_new(state, "MISSING");
+    if (state->absent == NULL || state->missing == NULL || PyModule_AddObjectRef(module, "ABSENT", state->absent) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "MISSING", state->missing);
+}
+
 static int core_exec(PyObject *module)
 {
     core_state *state = core_state_of(module);
@@ -60,6 +69,8 @@ static int core_exec(PyObject *module)
     if (add_type(module, &keys_type_spec, &state->keys_type) < 0)
         return -1;
     if (add_type(module, &memoized_type_spec, &state->memoized_type) < 0)
+        return -1;
+    if (add_type(module, &sentinel_type_spec, &state->sentinel_type) < 0 || add_sentinels(state, module) < 0)
         return -1;
     if (add_type(module, &view_type_spec, &state->view_type) < 0)
         return -1;
@@ -82,6 +93,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->keys_type);
     Py_VISIT(state->memoized_type);
     Py_VISIT(state->view_type);
+    Py_VISIT(state->sentinel_type);
     Py_VISIT(state->record_type);
     Py_VISIT(state->record_list_type);
     Py_VISIT(state->record_tuple_type);
@@ -101,6 +113,9 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->keys_type);
     Py_CLEAR(state->memoized_type);
     Py_CLEAR(state->view_type);
+    Py_CLEAR(state->sentinel_type);
+    Py_CLEAR(state->absent);
+    Py_CLEAR(state->missing);
     Py_CLEAR(state->record_type);
     Py_CLEAR(state->record_list_type);
     Py_CLEAR(state->record_tuple_type);

@@ -45,6 +45,8 @@ typedef struct cache_object {
     unsigned ways;                        /* of reads: CACHE_LAZY, CACHE_DECODE_HOOK; 0 with a serializer */
     PyObject *encode_hook, *decode_hook;  /* owned, or NULL */
     memo memo;                            /* of lazy() */
+    PyObject *loading;                    /* owned, or NULL: who loads what is missing */
+    bool refreshes;                       /* that may want to look at hits, too */
     arena_object *arena;                  /* owned */
     struct cache_object *previous, *next; /* in arena->caches */
     PyObject *name;                       /* str */

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cache: loading what is missing.  Hits of fetch() are here, and what
+ * forebay._loading needs: looks and leases. */
+#include "cache_methods.h"
+#include "keys.h"
+#include "serializer.h"
+#include "store_options.h"
+
+#define LOADING "forebay._loading"
+
+/* ---- looks ---- */
+
+PyObject *cache_look(PyObject *object, PyObject *key)
+{
+    cache_object *self = (cache_object *)object;
+    PyObject *value;
+    if (cache_look_up(self, key, &value) < 0 || value != NULL)
+        return value;
+    forebay_kind kind;
+    int found = cache_find_kind(self, key, &kind);
+    if (found < 0)
+        return NULL;
+    return Py_NewRef(found == 1 && kind == FOREBAY_KIND_ABSENT ? self->state->absent : self->state->missing);
+}
+
+/* Note in `found` which of the keys are known to have no value. */
+static int add_absent(cache_object *self, PyObject *keys, PyObject *found)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++) {
+        forebay_kind kind;
+        PyObject *key = Py_NewRef(PyList_GET_ITEM(keys, i));
+        int there = PyDict_Contains(found, key);
+        if (there == 0 && (there = cache_find_kind(self, key, &kind)) == 1 && kind == FOREBAY_KIND_ABSENT)
+            there = PyDict_SetItem(found, key, self->state->absent);
+        Py_DECREF(key);
+        if (there < 0)
+            return -1;
+    }
+    return 0;
+}
+
+PyObject *cache_look_many(PyObject *object, PyObject *keys)
+{
+    if (!PyList_CheckExact(keys))
+        return PyErr_Format(PyExc_TypeError, "_look_many() takes a list of keys");
+    PyObject *found = cache_get_many(object, keys);
+    if (found != NULL && add_absent((cache_object *)object, keys, found) < 0)
+        Py_CLEAR(found);
+    return found;
+}
+
+PyObject *cache_ttl_left(PyObject *object, PyObject *argument)
+{
+    cache_object *self = (cache_object *)object;
+    core_key key;
+    uint64_t ms = 0;
+    if (core_key_encode(&self->state->types, argument, &key) < 0)
+        return NULL;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL)
+        status = forebay_ttl_left(cache, key.data, key.length, &ms);
+    core_key_clear(&key);
+    if (status == FOREBAY_OK && ms == FOREBAY_TTL_FOREVER)
+        Py_RETURN_NONE;
+    if (status == FOREBAY_OK)
+        return PyLong_FromUnsignedLongLong(ms);
+    return status == FOREBAY_MISS ? PyLong_FromLong(-1) : cache_raise(self, status);
+}
+
+PyObject *cache_key_bytes(PyObject *object, PyObject *argument)
+{
+    core_key key;
+    if (core_key_encode(&((cache_object *)object)->state->types, argument, &key) < 0)
+        return NULL;
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)key.data, (Py_ssize_t)key.length);
+    core_key_clear(&key);
+    return bytes;
+}
+
+/* ---- leases: as Python has them, bytes ---- */
+
+/* A lease, and where the tags of its entry stood when it was taken. */
+typedef struct lease_bytes {
+    forebay_lease lease;
+    uint64_t marks[FOREBAY_TAGS_MAX];
+} lease_bytes;
+
+static int lease_from_object(PyObject *object, lease_bytes *out, size_t *marks)
+{
+    size_t size = PyBytes_CheckExact(object) ? (size_t)PyBytes_GET_SIZE(object) : 0;
+    if (size < sizeof(out->lease) || size > sizeof(*out) || (size - sizeof(out->lease)) % sizeof(uint64_t) != 0) {
+        PyErr_SetString(PyExc_TypeError, "a lease is what _lease_take() gave");
+        return -1;
+    }
+    memcpy(out, PyBytes_AS_STRING(object), size);
+    *marks = (size - sizeof(out->lease)) / sizeof(uint64_t);
+    return 0;
+}
+
+static PyObject *take_lease(cache_object *self, PyObject *key, uint64_t timeout_ms, store_options *options)
+{
+    core_key encoded;
+    lease_bytes taken;
+    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+        return NULL;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL) {
+        store_options_mark(options, cache); /* before the lease, and so before the load */
+        status = forebay_lease_take(cache, encoded.data, encoded.length, timeout_ms, &taken.lease);
+    }
+    core_key_clear(&encoded);
+    if (status != FOREBAY_OK && status != FOREBAY_EXISTS && status != FOREBAY_FULL)
+        return cache_raise(self, status);
+    size_t marks = options->library.tag_count;
+    memcpy(taken.marks, options->marks, marks * sizeof(uint64_t));
+    return Py_BuildValue("(iy#)", status == FOREBAY_OK ? 1 : status == FOREBAY_EXISTS ? 0 : -1, (const char *)&taken,
+                         (Py_ssize_t)(sizeof(taken.lease) + marks * sizeof(uint64_t)));
+}
+
+PyObject *cache_lease_take(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *const names[] = { "", "", "tags", NULL };
+    cache_object *self = (cache_object *)object;
+    PyObject *key, *tags = NULL;
+    unsigned long long timeout_ms;
+    store_options options;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OK|$O:_lease_take", (char **)names, &key, &timeout_ms, &tags)
+        || store_options_init(&options, self->state, NULL, tags, FOREBAY_SET) < 0)
+        return NULL;
+    PyObject *result = take_lease(self, key, timeout_ms, &options);
+    store_options_clear(&options);
+    return result;
+}
+
+#define WAIT_SLICE_MS 100u /* then a look at the arena: another thread may have closed it */
+
+static forebay_status wait_slice(cache_object *self, const forebay_lease *lease, uint32_t ms)
+{
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return FOREBAY_CLOSED;
+    if (ms == 0)
+        return forebay_lease_wait(cache, lease, 0);
+    forebay_status status;
+    arena_enter(self->arena);
+    Py_BEGIN_ALLOW_THREADS status = forebay_lease_wait(cache, lease, ms);
+    Py_END_ALLOW_THREADS arena_leave(self->arena);
+    return status;
+}
+
+PyObject *cache_lease_wait(PyObject *object, PyObject *arguments)
+{
+    cache_object *self = (cache_object *)object;
+    lease_bytes lease;
+    size_t marks;
+    PyObject *bytes;
+    unsigned int timeout_ms;
+    if (!PyArg_ParseTuple(arguments, "OI:_lease_wait", &bytes, &timeout_ms) || lease_from_object(bytes, &lease, &marks) < 0)
+        return NULL;
+    forebay_status status;
+    do {
+        uint32_t slice = timeout_ms < WAIT_SLICE_MS ? timeout_ms : WAIT_SLICE_MS;
+        status = wait_slice(self, &lease.lease, slice);
+        timeout_ms -= slice;
+        if (PyErr_Occurred() || PyErr_CheckSignals() < 0)
+            return NULL;
+    } while ((status == FOREBAY_TIMEOUT && timeout_ms != 0) || status == FOREBAY_INTERRUPTED);
+    if (status == FOREBAY_OK || status == FOREBAY_TIMEOUT)
+        return PyBool_FromLong(status == FOREBAY_OK);
+    return cache_raise(self, status);
+}
+
+PyObject *cache_lease_holds(PyObject *object, PyObject *bytes)
+{
+    cache_object *self = (cache_object *)object;
+    lease_bytes lease;
+    size_t marks;
+    forebay_cache *cache = lease_from_object(bytes, &lease, &marks) < 0 ? NULL : cache_handle(self);
+    return cache == NULL ? NULL : PyBool_FromLong(forebay_lease_holds(cache, &lease.lease));
+}
+
+PyObject *cache_lease_end(PyObject *object, PyObject *bytes)
+{
+    cache_object *self = (cache_object *)object;
+    lease_bytes lease;
+    size_t marks;
+    if (lease_from_object(bytes, &lease, &marks) < 0)
+        return NULL;
+    if (self->cache != NULL) /* a closed arena has no leases of ours */
+        forebay_lease_end(self->cache, &lease.lease);
+    Py_RETURN_NONE;
+}
+
+PyObject *cache_lease_fail(PyObject *object, PyObject *arguments)
+{
+    cache_object *self = (cache_object *)object;
+    lease_bytes lease;
+    size_t marks;
+    PyObject *bytes;
+    const char *reason;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "Oy#:_lease_fail", &bytes, &reason, &length)
+        || lease_from_object(bytes, &lease, &marks) < 0)
+        return NULL;
+    if (self->cache != NULL)
+        forebay_lease_fail(self->cache, &lease.lease, reason, (size_t)length);
+    Py_RETURN_NONE;
+}
+
+PyObject *cache_lease_reason(PyObject *object, PyObject *bytes)
+{
+    cache_object *self = (cache_object *)object;
+    lease_bytes lease;
+    size_t marks, length;
+    char reason[FOREBAY_LEASE_REASON_MAX];
+    forebay_cache *cache = lease_from_object(bytes, &lease, &marks) < 0 ? NULL : cache_handle(self);
+    if (cache == NULL)
+        return NULL;
+    forebay_status status = forebay_lease_reason(cache, &lease.lease, reason, &length);
+    if (status == FOREBAY_OK)
+        return PyBytes_FromStringAndSize(reason, (Py_ssize_t)length);
+    if (status != FOREBAY_MISS)
+        return cache_raise(self, status);
+    Py_RETURN_NONE;
+}
+
+PyObject *cache_lease_break(PyObject *object, PyObject *argument)
+{
+    cache_object *self = (cache_object *)object;
+    core_key key;
+    if (core_key_encode(&self->state->types, argument, &key) < 0)
+        return NULL;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL)
+        status = forebay_lease_break(cache, key.data, key.length);
+    core_key_clear(&key);
+    return status == FOREBAY_OK || status == FOREBAY_MISS ? PyBool_FromLong(status == FOREBAY_OK) : cache_raise(self, status);
+}
+
+/* ---- storing under a lease ---- */
+
+/* A key, and what is to be stored under its lease. */
+typedef struct leased_store {
+    cache_object *self;
+    PyObject *key;
+    const forebay_lease *lease;
+    const forebay_set_options *options;
+} leased_store;
+
+/* 1: stored; 0: the lease was taken away; -1: exception. */
+static int store_leased_bytes(const leased_store *s, const void *data, size_t length, forebay_kind kind)
+{
+    core_key key;
+    if (core_key_encode(&s->self->state->types, s->key, &key) < 0)
+        return -1;
+    forebay_cache *cache = cache_handle(s->self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL)
+        status = forebay_lease_store(cache, s->lease, key.data, key.length, data, length, kind, s->options);
+    core_key_clear(&key);
+    if (status == FOREBAY_OK || status == FOREBAY_MISS)
+        return status == FOREBAY_OK;
+    cache_raise_not_stored(s->self, status);
+    return -1;
+}
+
+static int store_leased_value(const leased_store *s, PyObject *value)
+{
+    core_writer writer;
+    core_encoded encoded;
+    core_writer_init(&writer, NULL, 0, (size_t)forebay_arena_max_entry(s->self->arena->arena));
+    int outcome = core_encode_value(&s->self->state->types, s->self->encode_hook, value, &writer, &encoded);
+    if (outcome == 0)
+        outcome = store_leased_bytes(s, encoded.data, encoded.length, encoded.kind);
+    else if (outcome == CORE_TOO_BIG)
+        cache_raise_not_stored(s->self, FOREBAY_TOOBIG);
+    core_writer_clear(&writer);
+    return PyErr_Occurred() ? -1 : outcome;
+}
+
+static int store_leased(const leased_store *s, PyObject *value)
+{
+    if (cache_handle(s->self) == NULL)
+        return -1;
+    if (value == s->self->state->absent)
+        return store_leased_bytes(s, NULL, 0, FOREBAY_KIND_ABSENT);
+    arena_enter(s->self->arena); /* encoding may run Python code, which may close the arena */
+    PyObject *plain = s->self->serializer.dumps != NULL ? serializer_dump(s->self, value) : Py_NewRef(value);
+    int stored = plain == NULL ? -1 : store_leased_value(s, plain);
+    arena_leave(s->self->arena);
+    Py_XDECREF(plain);
+    return stored;
+}
+
+PyObject *cache_lease_store(PyObject *object, PyObject *arguments, PyObject *keywords)
+{
+    static char *const names[] = { "", "", "", "ttl", "tags", NULL };
+    cache_object *self = (cache_object *)object;
+    PyObject *key, *value, *bytes, *ttl = NULL, *tags = NULL;
+    lease_bytes lease;
+    size_t marks;
+    store_options options;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OOO|$OO:_lease_store", (char **)names, &key, &value, &bytes, &ttl, &tags)
+        || lease_from_object(bytes, &lease, &marks) < 0)
+        return NULL;
+    int stored = store_options_init(&options, self->state, ttl, tags, FOREBAY_SET);
+    if (stored == 0) {
+        if (marks != 0 && marks == options.library.tag_count)
+            options.library.tag_marks = lease.marks;
+        stored = store_leased(&(leased_store){ self, key, &lease.lease, &options.library }, value);
+        store_options_clear(&options);
+    }
+    if (stored < 0 && self->cache != NULL)
+        forebay_lease_end(self->cache, &lease.lease); /* whatever failed: it may not have come to the store */
+    return stored < 0 ? NULL : PyBool_FromLong(stored);
+}
+
+/* ---- what is Python ---- */
+
+/* LOADING.NAME(self, ...), for a vectorcall's arguments. */
+static PyObject *call_loading(PyObject *self, const char *name, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    Py_ssize_t all = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    PyObject *module = PyImport_ImportModule(LOADING);
+    PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    PyObject **with_self = function == NULL ? NULL : PyMem_New(PyObject *, (size_t)all + 1);
+    PyObject *result = NULL;
+    if (with_self != NULL) {
+        with_self[0] = self;
+        memcpy(with_self + 1, arguments, (size_t)all * sizeof(PyObject *));
+        result = PyObject_Vectorcall(function, with_self, (size_t)count + 1, names);
+    } else if (function != NULL) {
+        PyErr_NoMemory();
+    }
+    PyMem_Free(with_self);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+PyObject *cache_fetch(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    cache_object *self = (cache_object *)object;
+    PyObject *value = NULL;
+    /* a hit needs no loader, unless that may want to load before its time */
+    if (self->loading != NULL && !self->refreshes && count >= 1 && cache_look_up(self, arguments[0], &value) < 0)
+        return NULL;
+    return value != NULL ? value : call_loading(object, "fetch", arguments, count, names);
+}
+
+#define PYTHON_METHOD(method)                                                                                          \
+    PyObject *cache_##method(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names)            \
+    {                                                                                                                  \
+        return call_loading(self, #method, arguments, count, names);                                                   \
+    }
+PYTHON_METHOD(fetch_many)
+PYTHON_METHOD(afetch)
+PYTHON_METHOD(afetch_many)
+PYTHON_METHOD(refresh)
+PYTHON_METHOD(arefresh)
+PYTHON_METHOD(prime)
+PYTHON_METHOD(invalidate)
+
+PyObject *loading_from_options(PyObject *options)
+{
+    PyObject *module = PyImport_ImportModule(LOADING);
+    PyObject *make = module == NULL ? NULL : PyObject_GetAttrString(module, "make");
+    PyObject *none = PyTuple_New(0);
+    PyObject *loading = make == NULL || none == NULL ? NULL : PyObject_Call(make, none, options);
+    Py_XDECREF(none);
+    Py_XDECREF(make);
+    Py_XDECREF(module);
+    return loading;
+}
+
+int cache_set_loading(cache_object *self, PyObject *loading)
+{
+    PyObject *refreshes = PyObject_GetAttrString(loading, "refreshes");
+    int is_so = refreshes == NULL ? -1 : PyObject_IsTrue(refreshes);
+    Py_XDECREF(refreshes);
+    if (is_so < 0)
+        return -1;
+    self->refreshes = is_so != 0;
+    Py_XSETREF(self->loading, Py_NewRef(loading));
+    return 0;
+}

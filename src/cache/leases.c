@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cache/leases.h"
+
+#include "arena/arena_clock.h"
+
+#define LEASE_NONE UINT32_MAX
+/* Races lost before a taker goes without. */
+#define TAKE_TRIES 64
+/* Of these, those in which the lower of two tentative leases goes first; then the
+ * other is aborted: its owner may be stopped. */
+#define PATIENT_TRIES 8
+
+#define GENERATION_BITS 20
+#define GENERATION_MASK ((UINT64_C(1) << GENERATION_BITS) - 1)
+#define PRINT_SHIFT 34
+
+static enum lease_state state_of(uint64_t word) { return (enum lease_state)(word & 3); }
+static uint64_t print_of(uint64_t word) { return word >> PRINT_SHIFT; }
+static uint64_t print_of_hash(uint64_t hash) { return hash >> PRINT_SHIFT; }
+static uint64_t with_state(uint64_t word, enum lease_state state) { return (word & ~UINT64_C(3)) | state; }
+
+static uint64_t word_of_mine(const forebay_arena *arena, uint64_t hash)
+{
+    row_owner self = fb_row_owner(arena);
+    return (self & 0xfff) << 2 | (self >> 12 & GENERATION_MASK) << 14 | print_of_hash(hash) << PRINT_SHIFT;
+}
+
+static bool same_owner(uint64_t word, row_owner owner)
+{
+    return (word >> 2 & 0xfff) == (owner & 0xfff) && (word >> 14 & GENERATION_MASK) == (owner >> 12 & GENERATION_MASK);
+}
+
+/* Its row is another's by now, or the process ended. */
+static bool owner_is_dead(forebay_arena *arena, uint64_t word)
+{
+    uint32_t row = (uint32_t)(word >> 2 & 0xfff);
+    if (row >= arena->geometry.row_count)
+        return true; /* nobody's: a damaged file */
+    uint64_t there = atomic_load(&arena->rows[row].word);
+    row_owner owner = (row_owner)row | (row_owner)(uint32_t)(there >> 1) << 12;
+    return (there & 1) == 0 || !same_owner(word, owner) || fb_row_is_dead(arena, owner);
+}
+
+/* The slots where a key's lease may be. */
+typedef struct candidates {
+    uint32_t first[2];
+    uint32_t buckets;
+} candidates;
+
+static candidates candidates_of(const forebay_arena *arena, uint64_t hash)
+{
+    uint32_t mask = arena->geometry.lease_count - LEASE_BUCKET; /* a power of two, less one bucket's */
+    candidates c = {{(uint32_t)(hash << 3) & mask, (uint32_t)(hash >> 13) & mask}, 2};
+    c.buckets = c.first[0] == c.first[1] ? 1 : 2;
+    return c;
+}
+
+static uint32_t slot_at(const candidates *c, uint32_t i)
+{
+    return c->first[i / LEASE_BUCKET] + i % LEASE_BUCKET;
+}
+#define FOR_CANDIDATES(i, c) for (uint32_t i = 0; i < (c)->buckets * LEASE_BUCKET; i++)
+
+/* A word in use becomes free. */
+static bool clear_word(forebay_arena *arena, uint32_t slot, uint64_t word)
+{
+    if (!atomic_compare_exchange_strong(&arena->lease_words[slot], &word, 0))
+        return false;
+    atomic_fetch_sub(&arena->super->leases, 1);
+    return true;
+}
+
+bool fb_lease_there(const forebay_arena *arena, const lease_ref *ref)
+{
+    if (ref->slot >= arena->geometry.lease_count || state_of(ref->word) != LEASE_HELD)
+        return false;
+    /* the token never comes back: if it is the same before and after, it was when the word was looked at */
+    const arena_lease *record = &arena->leases[ref->slot];
+    return atomic_load(&record->token) == ref->token && atomic_load(&arena->lease_words[ref->slot]) == ref->word
+           && atomic_load(&record->token) == ref->token;
+}
+
+bool fb_lease_is_ours(const forebay_arena *arena, const lease_ref *ref)
+{
+    return same_owner(ref->word, fb_row_owner(arena));
+}
+
+bool fb_lease_remove(forebay_arena *arena, const lease_ref *ref)
+{
+    if (!fb_lease_there(arena, ref) || !clear_word(arena, ref->slot, ref->word))
+        return false;
+    fb_lease_wake(arena, ref->slot);
+    return true;
+}
+
+bool fb_lease_settle(forebay_arena *arena, const lease_ref *ref)
+{
+    if (!fb_lease_there(arena, ref))
+        return true;
+    bool overdue = atomic_load_explicit(&arena->leases[ref->slot].deadline, memory_order_relaxed) <= fb_now_ms(arena);
+    if (!overdue && !owner_is_dead(arena, ref->word))
+        return false;
+    (void)fb_lease_remove(arena, ref);
+    return true;
+}
+
+/* The lease that the key with this hash has. */
+static bool find_held(const forebay_arena *arena, uint64_t hash, lease_ref *ref)
+{
+    candidates c = candidates_of(arena, hash);
+    FOR_CANDIDATES(i, &c) {
+        uint32_t slot = slot_at(&c, i);
+        uint64_t word = atomic_load(&arena->lease_words[slot]);
+        if (state_of(word) != LEASE_HELD || print_of(word) != print_of_hash(hash))
+            continue;
+        *ref = (lease_ref){atomic_load(&arena->leases[slot].token), word, slot};
+        if (fb_lease_there(arena, ref))
+            return true;
+    }
+    return false;
+}
+
+bool fb_lease_break(forebay_arena *arena, uint64_t hash)
+{
+    lease_ref ref;
+    bool any = false;
+    while (find_held(arena, hash, &ref))
+        any |= fb_lease_remove(arena, &ref);
+    return any;
+}
+
+/* What the dead left, and leases that are overdue, in these buckets. */
+static void sweep(forebay_arena *arena, const candidates *c)
+{
+    FOR_CANDIDATES(i, c) {
+        uint32_t slot = slot_at(c, i);
+        uint64_t word = atomic_load(&arena->lease_words[slot]);
+        lease_ref ref = {atomic_load(&arena->leases[slot].token), word, slot};
+        if (state_of(word) == LEASE_HELD)
+            (void)fb_lease_settle(arena, &ref);
+        else if (word != 0 && owner_is_dead(arena, word))
+            (void)clear_word(arena, slot, word);
+    }
+}
+
+/* Make a free word ours (CLAIMED). */
+static uint32_t claim_free(forebay_arena *arena, const candidates *c, uint64_t mine)
+{
+    FOR_CANDIDATES(i, c) {
+        uint32_t slot = slot_at(c, i);
+        uint64_t free = 0;
+        if (atomic_load(&arena->lease_words[slot]) == 0
+            && atomic_compare_exchange_strong(&arena->lease_words[slot], &free, with_state(mine, LEASE_CLAIMED)))
+            return slot;
+    }
+    return LEASE_NONE;
+}
+
+static uint32_t claim(forebay_arena *arena, const candidates *c, uint64_t mine)
+{
+    atomic_fetch_add(&arena->super->leases, 1); /* first: while one is held, writers look */
+    uint32_t slot = claim_free(arena, c, mine);
+    if (slot == LEASE_NONE) {
+        sweep(arena, c);
+        slot = claim_free(arena, c, mine);
+    }
+    if (slot == LEASE_NONE)
+        atomic_fetch_sub(&arena->super->leases, 1);
+    return slot;
+}
+
+/* Does nobody else have the key, or is about to?  Others that are tentative too
+ * are aborted, or go first. */
+static bool is_alone(forebay_arena *arena, const candidates *c, uint32_t mine, uint64_t print, bool patient)
+{
+    FOR_CANDIDATES(i, c) {
+        uint32_t slot = slot_at(c, i);
+        uint64_t word = atomic_load(&arena->lease_words[slot]);
+        while (slot != mine && print_of(word) == print && state_of(word) >= LEASE_TENTATIVE) {
+            if (state_of(word) == LEASE_HELD || (patient && slot < mine))
+                return false;
+            if (clear_word(arena, slot, word))
+                break;
+            word = atomic_load(&arena->lease_words[slot]);
+        }
+    }
+    return true;
+}
+
+/* From CLAIMED to HELD; false: somebody else has it, or will. */
+static bool become_holder(forebay_arena *arena, const candidates *c, uint32_t slot, uint64_t mine, uint64_t deadline,
+                          bool patient, uint64_t *token)
+{
+    arena_lease *record = &arena->leases[slot];
+    uint64_t claimed = with_state(mine, LEASE_CLAIMED), tentative = with_state(mine, LEASE_TENTATIVE);
+    *token = atomic_fetch_add(&arena->super->lease_tokens, 1) + 1;
+    atomic_store(&record->token, *token);
+    atomic_store_explicit(&record->deadline, deadline, memory_order_relaxed);
+    atomic_compare_exchange_strong(&arena->lease_words[slot], &claimed, tentative); /* fails in a damaged file only */
+    if (!is_alone(arena, c, slot, print_of(mine), patient)) {
+        (void)clear_word(arena, slot, tentative);
+        return false;
+    }
+    return atomic_compare_exchange_strong(&arena->lease_words[slot], &tentative, with_state(mine, LEASE_HELD));
+}
+
+lease_outcome fb_lease_take(forebay_arena *arena, uint64_t hash, uint64_t deadline, lease_ref *ref)
+{
+    candidates c = candidates_of(arena, hash);
+    uint64_t mine = word_of_mine(arena, hash);
+    for (int t = 0; t < TAKE_TRIES; t++) {
+        if (find_held(arena, hash, ref)) {
+            if (!fb_lease_settle(arena, ref))
+                return LEASE_OTHERS;
+            continue;
+        }
+        uint32_t slot = claim(arena, &c, mine);
+        if (slot == LEASE_NONE)
+            return LEASE_NO_ROOM;
+        uint64_t token;
+        if (become_holder(arena, &c, slot, mine, deadline, t < PATIENT_TRIES, &token)) {
+            *ref = (lease_ref){token, with_state(mine, LEASE_HELD), slot};
+            return LEASE_TAKEN;
+        }
+    }
+    return LEASE_NO_ROOM;
+}
+
+uint32_t fb_leases_held(const forebay_arena *arena)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
+        held += state_of(atomic_load_explicit(&arena->lease_words[i], memory_order_relaxed)) == LEASE_HELD;
+    return held;
+}
+
+void fb_leases_clear(forebay_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
+        atomic_store(&arena->lease_words[i], 0);
+    atomic_store(&arena->super->leases, 0);
+}
