@@ -29,7 +29,7 @@ bool fb_lease_remove(forebay_arena *arena, const lease_ref *ref);
 bool fb_lease_settle(forebay_arena *arena, const lease_ref *ref);
 
 /* Remove the lease that the key with this hash has; false: none. */
-bool fb_lease_break(forebay_arena *arena, uint64_t hash);
+__attribute__((cold, noinline)) bool fb_lease_break(forebay_arena *arena, uint64_t hash);
 /* By whoever writes or removes the key, before the first look at its slots. */
 static inline void fb_leases_break(forebay_arena *arena, uint64_t hash)
 {
