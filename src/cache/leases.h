@@ -48,6 +48,8 @@ bool fb_lease_noted(const forebay_arena *arena, uint64_t token, void *text, size
 
 /* How many are held. */
 uint32_t fb_leases_held(const forebay_arena *arena);
+/* What is wrong in the table, or NULL; may be wrong itself while others are at it. */
+const char *fb_leases_inspect(const forebay_arena *arena);
 /* After a reboot, alone: none is. */
 void fb_leases_clear(forebay_arena *arena);
 
