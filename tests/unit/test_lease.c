@@ -335,6 +335,25 @@ static void arguments_that_make_no_sense_are_refused(void **state)
     close_without_leases(&f);
 }
 
+/* Words that are compared and swapped say which life they are of: who is late, in
+ * a process that took the lease again, does not end the newer one. */
+static void no_two_leases_have_the_same_word(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    lease_ref last = {0}, ref;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(fb_lease_take(f.arena, 12345, UINT64_MAX, &ref), LEASE_TAKEN);
+        assert_int_equal(ref.slot, i == 0 ? ref.slot : last.slot);
+        assert_true(ref.token > last.token);
+        assert_true(ref.word != last.word);
+        assert_true(fb_lease_is_ours(f.arena, &ref));
+        assert_true(fb_lease_remove(f.arena, &ref));
+        last = ref;
+    }
+    close_without_leases(&f);
+}
+
 /* ---- threads that play processes ---- */
 
 enum { THREADS = 4, KEYS = 3, ROUNDS = 4000 };
@@ -397,6 +416,62 @@ static void of_many_who_want_it_one_at_a_time_has_the_lease(void **state)
     close_without_leases(&f);
 }
 
+/* Threads of one process, and of another: the one's words differ in nothing but
+ * their lives.  Long leases, so that one that nobody has is not taken for over. */
+typedef struct sharer {
+    forebay_cache *cache;
+    _Atomic int *loading;
+} sharer;
+
+static void *share(void *context)
+{
+    sharer *s = context;
+    for (int round = 0; round < 20 * ROUNDS; round++) {
+        forebay_lease lease;
+        forebay_status status = forebay_lease_take(s->cache, "key", 3, HOUR, &lease);
+        if (status == FOREBAY_EXISTS && round % 16 == 0 && forebay_lease_wait(s->cache, &lease, 20000) == FOREBAY_TIMEOUT)
+            return "a lease was left that nobody has";
+        if (status != FOREBAY_OK)
+            continue;
+        bool alone = atomic_fetch_add(s->loading, 1) == 0;
+        bool holds = forebay_lease_holds(s->cache, &lease);
+        atomic_fetch_sub(s->loading, 1);
+        forebay_lease_end(s->cache, &lease);
+        if (!alone || !holds)
+            return alone ? "a lease was taken that did not hold" : "two had the lease of one key";
+    }
+    return NULL;
+}
+
+static void threads_of_one_process_are_kept_apart(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    enum { SHARERS = 12 };
+    forebay_arena *other_arena;
+    forebay_cache *other;
+    _Atomic int loading = 0;
+    pthread_t threads[SHARERS];
+    sharer sharers[SHARERS];
+    const char *wrong = NULL;
+    assert_int_equal(forebay_arena_open_fd(forebay_arena_fd(f.arena), NULL, &other_arena, NULL), FOREBAY_OK);
+    assert_int_equal(forebay_cache_open(other_arena, "test", NULL, &other, NULL), FOREBAY_OK);
+    for (int i = 0; i < SHARERS; i++) {
+        sharers[i] = (sharer){i % 4 == 0 ? other : f.cache, &loading};
+        assert_int_equal(pthread_create(&threads[i], NULL, share, &sharers[i]), 0);
+    }
+    for (int i = 0; i < SHARERS; i++) {
+        void *said;
+        assert_int_equal(pthread_join(threads[i], &said), 0);
+        wrong = said != NULL ? said : wrong;
+    }
+    if (wrong != NULL)
+        fail_msg("%s", wrong);
+    forebay_cache_close(other);
+    forebay_arena_close(other_arena);
+    close_without_leases(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,7 +488,9 @@ int main(void)
         cmocka_unit_test(where_there_is_no_room_one_goes_without),
         cmocka_unit_test(a_failure_is_told_to_those_who_waited_for_it),
         cmocka_unit_test(arguments_that_make_no_sense_are_refused),
+        cmocka_unit_test(no_two_leases_have_the_same_word),
         cmocka_unit_test(of_many_who_want_it_one_at_a_time_has_the_lease),
+        cmocka_unit_test(threads_of_one_process_are_kept_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
