@@ -252,5 +252,8 @@ void fb_leases_clear(forebay_arena *arena)
 {
     for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
         atomic_store(&arena->lease_words[i], 0);
+    /* the page that counts tokens may be older than those that have them */
+    for (uint32_t i = 0; i < arena->geometry.lease_note_count; i++)
+        atomic_store(&arena->lease_notes[i].token, 0);
     atomic_store(&arena->super->leases, 0);
 }

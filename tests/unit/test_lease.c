@@ -106,13 +106,31 @@ static void whatever_writes_or_removes_the_key_takes_the_lease_away(void **state
         fixture f = fixture_open(MIB, 0);
         forebay_lease lease, next;
         assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+        assert_true(forebay_lease_holds(f.cache, &lease));
         ways[i](&f);
+        assert_false(forebay_lease_holds(f.cache, &lease));
+        assert_int_equal(forebay_lease_wait(f.cache, &lease, 0), FOREBAY_OK);
         assert_int_equal(lease_store(&f, "key", &lease, "late"), FOREBAY_MISS);
         assert_false(is(&f, "key", "late"));
         assert_int_equal(lease_take(&f, "key", &next), FOREBAY_OK);
         forebay_lease_end(f.cache, &next);
         close_without_leases(&f);
     }
+}
+
+/* A key's hash has 9 bits of the cache's generation only. */
+static void a_clear_takes_the_lease_away_however_many_follow(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    for (int i = 0; i < 512; i++)
+        by_clear(&f);
+    assert_false(forebay_lease_holds(f.cache, &lease));
+    assert_int_equal(lease_store(&f, "key", &lease, "late"), FOREBAY_MISS);
+    assert_false(has(&f, "key"));
+    close_without_leases(&f);
 }
 
 static void others_keys_take_no_lease_away(void **state)
@@ -310,6 +328,24 @@ static void a_failure_is_told_to_those_who_waited_for_it(void **state)
     close_without_leases(&f);
 }
 
+/* The page that counts tokens may be lost in a power failure, those of the notes not. */
+static void a_reason_of_before_a_reboot_is_nobodys(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    char text[FOREBAY_LEASE_REASON_MAX];
+    size_t length;
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    forebay_lease_fail(f.cache, &lease, "of old", 6);
+    atomic_fetch_sub(&f.arena->super->lease_tokens, 1);
+    fb_leases_clear(f.arena);
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    assert_int_equal(forebay_lease_reason(f.cache, &lease, text, &length), FOREBAY_MISS);
+    forebay_lease_end(f.cache, &lease);
+    close_without_leases(&f);
+}
+
 static void arguments_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -478,6 +514,7 @@ int main(void)
         cmocka_unit_test(one_of_two_gets_the_lease_and_its_value_is_stored),
         cmocka_unit_test(a_lease_that_ends_without_a_value_can_be_taken_again),
         cmocka_unit_test(whatever_writes_or_removes_the_key_takes_the_lease_away),
+        cmocka_unit_test(a_clear_takes_the_lease_away_however_many_follow),
         cmocka_unit_test(others_keys_take_no_lease_away),
         cmocka_unit_test(a_refresh_replaces_what_is_there_unless_that_changed),
         cmocka_unit_test(an_invalidated_tag_catches_what_was_being_loaded),
@@ -487,6 +524,7 @@ int main(void)
         cmocka_unit_test(words_of_the_dead_are_free_again_where_there_is_no_other),
         cmocka_unit_test(where_there_is_no_room_one_goes_without),
         cmocka_unit_test(a_failure_is_told_to_those_who_waited_for_it),
+        cmocka_unit_test(a_reason_of_before_a_reboot_is_nobodys),
         cmocka_unit_test(arguments_that_make_no_sense_are_refused),
         cmocka_unit_test(no_two_leases_have_the_same_word),
         cmocka_unit_test(of_many_who_want_it_one_at_a_time_has_the_lease),
