@@ -11,15 +11,27 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import forebay
-from forebay.demo import memory
+from forebay.demo import loading, memory
 from forebay.demo.data import ZIPF_EXPONENT, Record, fill_database, write_ids
-from forebay.demo.processes import SIGNALS, DemoError, Progress, Resources
+from forebay.demo.processes import SIGNALS, DemoError, Progress, Resources, Run
 from forebay.demo.tables import mib
+
+
+class Part(NamedTuple):
+    measure: Callable[[Run], dict[str, Any]]
+    print_report: Callable[[dict[str, Any]], None]
+
+
+PARTS = {
+    "memory": Part(memory.measure, memory.print_report),
+    "cold-start": Part(loading.measure_cold_start, loading.print_cold_start),
+    "stampede": Part(loading.measure_stampede, loading.print_stampede),
+}
 
 
 class Stopped(BaseException):
@@ -82,13 +94,16 @@ def run(resources: Resources, options: argparse.Namespace, progress: Progress) -
     began = time.monotonic()
     resources.folder.mkdir(mode=0o700)
     path = arena_path(resources, options.size, progress)
-    with open_arena(path, options.size) as arena:
+    with open_arena(path, options.size):
         database_bytes = prepare(resources, options, progress)
-        ways = memory.measure(resources, options, arena, path, progress)
+    measured = {}
+    for name in options.only or PARTS:
+        with open_arena(path, options.size) as arena:
+            measured[name.replace("-", "_")] = PARTS[name].measure(Run(resources, options, progress, arena, path))
     return {
         "records": options.rows, "workers": options.workers, "seconds": options.seconds,
         "arena_size": options.size, "database_bytes": database_bytes, "zipf_exponent": ZIPF_EXPONENT,
-        "python": sys.version.split()[0], "total_seconds": time.monotonic() - began, "ways": ways,
+        "python": sys.version.split()[0], "total_seconds": time.monotonic() - began, **measured,
     }  # fmt: skip
 
 
@@ -106,8 +121,16 @@ def guarded_run(options: argparse.Namespace, progress: Progress) -> dict[str, An
 def print_report(outcome: dict[str, Any]) -> None:
     workers = "1 worker" if outcome["workers"] == 1 else f"{outcome['workers']} workers"
     print(f"{outcome['records']:,} cities of GeoNames, {workers}; arena: {mib(outcome['arena_size'])}; "
-          f"database: {mib(outcome['database_bytes'])}; Python {outcome['python']}\n")  # fmt: skip
-    memory.print_report(outcome)
+          f"database: {mib(outcome['database_bytes'])}; Python {outcome['python']}")  # fmt: skip
+    for name, part in PARTS.items():
+        if (figures := outcome.get(name.replace("-", "_"))) is not None:
+            print()
+            part.print_report(figures)
+
+
+def is_complete(outcome: dict[str, Any]) -> bool:
+    parts = [outcome[key] for name in PARTS if (key := name.replace("-", "_")) in outcome]
+    return not any(way["workers_lost"] for part in parts for way in part["ways"].values())
 
 
 # ----------------------------------------------------------------- arguments
@@ -135,13 +158,14 @@ def at_least(kind: type, least: float) -> Any:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="forebay demo", description="Four workers, one database: an lru_cache each, then one arena."
+        prog="forebay demo", description="Worker processes on one database, with and without Forebay."
     )
     parser.add_argument("--size", type=parse_size, default="80MiB", help="size of the arena (default %(default)s)")
     parser.add_argument("--workers", type=at_least(int, 1), default=4, help="worker processes (default %(default)s)")
     parser.add_argument("--seconds", type=at_least(float, 0.1), default=4.0,
-                        help="measured seconds for each of the two ways (default %(default)g)")  # fmt: skip
+                        help="measured seconds for each way of the reads, and half of it of the stampede (default %(default)g)")  # fmt: skip
     parser.add_argument("--rows", type=at_least(int, 1), help="use only so many cities (default: all)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; more than once: these (default: all)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args(arguments)
 
@@ -175,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(outcome, indent=2))
     else:
         print_report(outcome)
-    return 1 if any(way["workers_lost"] for way in outcome["ways"].values()) else 0
+    return 0 if is_complete(outcome) else 1
 
 
 if __name__ == "__main__":

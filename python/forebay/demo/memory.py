@@ -8,30 +8,27 @@ same warm-up: every worker reads every record once, in an order of its own.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-import forebay
 from forebay.demo import memory_worker
-from forebay.demo.processes import Progress, Resources, Worker, lost, results_of, run_workers
+from forebay.demo.data import ZIPF_EXPONENT
+from forebay.demo.processes import Run, Worker, lost, results_of
 from forebay.demo.tables import compared, count, mib, print_lost, print_table
 
 WAYS = {"lru_cache": "own lru_cache", "arena": "one arena"}
 
 
-def run_way(way: str, resources: Resources, options: argparse.Namespace, arena: Path, progress: Progress) -> list[Worker]:
-    title = WAYS[way]
-    spec = {"way": way, "folder": str(resources.folder), "seconds": options.seconds,
-            "arena": str(arena), "size": options.size}  # fmt: skip
+def run_way(way: str, run: Run) -> list[Worker]:
+    title, seconds = WAYS[way], run.options.seconds
 
     def stage(workers: list[Worker]) -> tuple[str, str]:
         if any(worker.ready or worker.lost for worker in workers):
-            return f"{title}: {options.seconds:g} s of zipfian reads", ""
-        share = sum(worker.done for worker in workers) / (len(workers) * options.rows)
+            return f"{title}: {seconds:g} s of zipfian reads", ""
+        share = sum(worker.done for worker in workers) / (len(workers) * run.options.rows)
         return f"{title}: warm-up, every worker reads every record", f"{share:4.0%}"
 
-    return run_workers(resources, progress, title, "forebay.demo.memory_worker", [spec] * options.workers, stage)
+    return run.serve(title, "forebay.demo.memory_worker", {"way": way, "seconds": seconds}, stage)
 
 
 def summarize(workers: list[Worker], arena: Path | None) -> dict[str, Any]:
@@ -58,17 +55,14 @@ def summarize(workers: list[Worker], arena: Path | None) -> dict[str, Any]:
     }
 
 
-def measure(
-    resources: Resources, options: argparse.Namespace, arena: forebay.Arena, path: Path, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """The figures of each way."""
+def measure(run: Run) -> dict[str, Any]:
     ways = {}
-    ways["lru_cache"] = summarize(run_way("lru_cache", resources, options, path, progress), None)
-    ways["arena"] = summarize(run_way("arena", resources, options, path, progress), path)
-    stats = arena.cache("cities").stats()
+    ways["lru_cache"] = summarize(run_way("lru_cache", run), None)
+    ways["arena"] = summarize(run_way("arena", run), run.path)
+    stats = run.arena.cache("cities").stats()
     ways["arena"]["entries"] = stats["entries"]
     ways["arena"]["packing"] = {name: stats[name] for name in ("value_bytes", "stored_bytes", "ratio", "hits", "packed_hits")}
-    return ways
+    return {"seconds": run.options.seconds, "zipf_exponent": ZIPF_EXPONENT, "ways": ways}
 
 
 def table_rows(ways: list[dict[str, Any]]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import selectors
@@ -11,9 +12,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import forebay
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -67,7 +71,7 @@ class Worker:
             self.process.stdin.write(b"go\n")  # type: ignore[union-attr]
             self.process.stdin.flush()  # type: ignore[union-attr]
         except BrokenPipeError:
-            pass  # it died: its closed stdout says so to run_workers()
+            pass  # it died: its closed stdout says so to Run.serve()
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -136,42 +140,56 @@ def hear(worker: Worker, progress: Progress, title: str) -> bool:
     return True
 
 
-def run_workers(
-    resources: Resources,
-    progress: Progress,
-    title: str,
-    module: str,
-    specs: Iterable[dict[str, Any]],
-    stage: Callable[[list[Worker]], tuple[str, str]],
-    all_ready: Callable[[], None] = lambda: None,
-) -> list[Worker]:
-    """Let a worker serve each spec; each ends with a result or is lost.
+@dataclass
+class Run:
+    """What the parts of the demo are measured with."""
 
-    When all that live are ready, all_ready() is called and they go on; when all
-    have results they may end."""
-    workers = [start_worker(resources, module, spec | {"number": n}) for n, spec in enumerate(specs)]
-    selector = selectors.DefaultSelector()
-    for worker in workers:
-        selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
-    step = "preparing"
-    while selector.get_map():
-        for key, _ in selector.select(timeout=0.5):
-            if not hear(key.data, progress, title):
-                selector.unregister(key.fileobj)
-        progress.show(*stage(workers))
-        alive = [worker for worker in workers if not worker.lost]
-        if step == "preparing" and all(worker.ready for worker in alive):
-            step = "working"
-            all_ready()
-            for worker in alive:
-                worker.go()
-        if step == "working" and all(worker.result for worker in alive):
-            step = "done"  # all have measured memory: only now may any of them go
-            for worker in alive:
-                worker.go()
-    for worker in workers:
-        worker.end()
-    return workers
+    resources: Resources
+    options: argparse.Namespace
+    progress: Progress
+    arena: forebay.Arena
+    path: Path  # of the arena
+
+    @property
+    def folder(self) -> Path:
+        return self.resources.folder
+
+    def serve(
+        self,
+        title: str,
+        module: str,
+        orders: dict[str, Any],
+        stage: Callable[[list[Worker]], tuple[str, str]],
+        all_ready: Callable[[], object] = lambda: None,
+    ) -> list[Worker]:
+        """Let workers follow these orders; each ends with a result or is lost.
+
+        When all that live are ready, all_ready() is called and they go on; when
+        all have results they may end."""
+        spec = {"folder": str(self.folder), "arena": str(self.path), "size": self.options.size} | orders
+        workers = [start_worker(self.resources, module, spec | {"number": n}) for n in range(self.options.workers)]
+        selector = selectors.DefaultSelector()
+        for worker in workers:
+            selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        step = "preparing"
+        while selector.get_map():
+            for key, _ in selector.select(timeout=0.5):
+                if not hear(key.data, self.progress, title):
+                    selector.unregister(key.fileobj)
+            self.progress.show(*stage(workers))
+            alive = [worker for worker in workers if not worker.lost]
+            if step == "preparing" and all(worker.ready for worker in alive):
+                step = "working"
+                all_ready()
+                for worker in alive:
+                    worker.go()
+            if step == "working" and all(worker.result for worker in alive):
+                step = "done"  # all have measured memory: only now may any of them go
+                for worker in alive:
+                    worker.go()
+        for worker in workers:
+            worker.end()
+        return workers
 
 
 def lost(workers: list[Worker]) -> list[str]:
