@@ -101,7 +101,7 @@ def run(resources: Resources, options: argparse.Namespace, progress: Progress) -
         with open_arena(path, options.size) as arena:
             measured[name.replace("-", "_")] = PARTS[name].measure(Run(resources, options, progress, arena, path))
     return {
-        "records": options.rows, "workers": options.workers, "seconds": options.seconds,
+        "date": time.strftime("%Y-%m-%d"), "records": options.rows, "workers": options.workers, "seconds": options.seconds,
         "arena_size": options.size, "database_bytes": database_bytes, "zipf_exponent": ZIPF_EXPONENT,
         "python": sys.version.split()[0], "total_seconds": time.monotonic() - began, **measured,
     }  # fmt: skip
