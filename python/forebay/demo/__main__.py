@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import forebay
-from forebay.demo import loading, memory
+from forebay.demo import cold_start, reads, stampede
 from forebay.demo.data import ZIPF_EXPONENT, Record, fill_database, write_ids
 from forebay.demo.processes import SIGNALS, DemoError, Progress, Resources, Run
 from forebay.demo.tables import mib
@@ -28,9 +28,9 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "memory": Part(memory.measure, memory.print_report),
-    "cold-start": Part(loading.measure_cold_start, loading.print_cold_start),
-    "stampede": Part(loading.measure_stampede, loading.print_stampede),
+    "memory": Part(reads.measure, reads.print_report),
+    "cold-start": Part(cold_start.measure, cold_start.print_report),
+    "stampede": Part(stampede.measure, stampede.print_report),
 }
 
 

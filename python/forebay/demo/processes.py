@@ -201,3 +201,8 @@ def results_of(workers: list[Worker]) -> list[dict[str, Any]]:
     if not results:
         raise DemoError("no worker was left: " + "; ".join(lost(workers)))
     return results
+
+
+def duration(results: list[dict[str, Any]]) -> float:
+    """From the first worker's begin to the last one's end: all have one clock."""
+    return float(max(r["end"] for r in results) - min(r["begin"] for r in results))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from forebay.demo import memory_worker
+from forebay.demo import reads_worker
 from forebay.demo.data import ZIPF_EXPONENT
 from forebay.demo.processes import Run, Worker, lost, results_of
 from forebay.demo.tables import compared, count, mib, print_lost, print_table
@@ -28,7 +28,7 @@ def run_way(way: str, run: Run) -> list[Worker]:
         share = sum(worker.done for worker in workers) / (len(workers) * run.options.rows)
         return f"{title}: warm-up, every worker reads every record", f"{share:4.0%}"
 
-    return run.serve(title, "forebay.demo.memory_worker", {"way": way, "seconds": seconds}, stage)
+    return run.serve(title, "forebay.demo.reads_worker", {"way": way, "seconds": seconds}, stage)
 
 
 def summarize(workers: list[Worker], arena: Path | None) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def summarize(workers: list[Worker], arena: Path | None) -> dict[str, Any]:
         "memory_bytes": private + blocks,
         "reads": sum(r["reads"] for r in results),
         "reads_per_second": sum(r["reads_per_second"] for r in results),
-        "p50_us": memory_worker.percentile(histogram, 0.50),
-        "p99_us": memory_worker.percentile(histogram, 0.99),
+        "p50_us": reads_worker.percentile(histogram, 0.50),
+        "p99_us": reads_worker.percentile(histogram, 0.99),
         "queries_warm_up": sum(r["queries_warm_up"] for r in results),
         "queries_measured": sum(r["queries_measured"] for r in results),
         "warm_up_seconds": max(r["warm_up_seconds"] for r in results),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Workers that start cold, and workers with threads that read one hot key."""
+"""A worker whose threads read one hot key."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from forebay.demo.data import Database, Record, connect, read_ids
-from forebay.demo.worker import report, wait_for_go, work
+from forebay.demo.data import connect
+from forebay.demo.orders import report, wait_for_go, work
 
-PAGE = 50  # records of a list page
-REPORT_EVERY = 20  # pages
 TTL = 0.5  # seconds that the hot key's value is good
 STALE = 2.0  # seconds that it may be served after them, while it is loaded anew
 PAUSE = 0.002  # seconds that a thread does something else between two reads of the hot key
@@ -26,47 +25,7 @@ HOT_QUERY = """
     FROM city GROUP BY timezone ORDER BY people DESC LIMIT 20
 """  # looks at every city
 
-PageReader = Callable[[list[int]], object]
 Reader = Callable[[], object]
-
-
-# ---------------------------------------------------------------- cold start
-
-
-def lru_pages(database: Database, spec: dict[str, Any]) -> PageReader:
-    read = functools.lru_cache(maxsize=None)(database.record)
-    return lambda page: {number: read(number) for number in page}
-
-
-def arena_pages(database: Database, spec: dict[str, Any]) -> PageReader:
-    import forebay
-
-    arena = forebay.open(spec["arena"], size=spec["size"])
-    cities: forebay.Cache[int, Record] = arena.cache("cities", load_many=database.records)
-    return cities.fetch_many
-
-
-PAGES = {"lru_cache": lru_pages, "arena": arena_pages}
-
-
-def serve_cold_start(spec: dict[str, Any]) -> dict[str, Any]:
-    folder = Path(spec["folder"])
-    ids = read_ids(folder / f"reads-{spec['number']}")[: spec["pages"] * PAGE].tolist()
-    pages = [ids[at : at + PAGE] for at in range(0, len(ids), PAGE)]
-    database = Database(folder)
-    read = PAGES[spec["way"]](database, spec)
-    report(ready=True)
-    wait_for_go()
-    begin = time.monotonic()
-    for done, page in enumerate(pages):
-        read(page)
-        if done % REPORT_EVERY == 0:
-            report(done=done)
-    return {"queries": database.queries, "records_read": database.records_read,
-            "begin": begin, "end": time.monotonic()}  # fmt: skip
-
-
-# ------------------------------------------------------------------ stampede
 
 
 class HotQuery:
@@ -117,26 +76,22 @@ def read_hot_key(read: Reader, end: float, spans: array[float]) -> None:
         begin = time.monotonic()
 
 
-def serve_stampede(spec: dict[str, Any]) -> dict[str, Any]:
+def serve(spec: dict[str, Any]) -> dict[str, Any]:
     import forebay
 
     query = HotQuery(Path(spec["folder"]))
     read = READERS[spec["way"]](forebay.open(spec["arena"], size=spec["size"]), query)
-    spans = [array("d") for _ in range(spec["threads"])]
+    spans: list[array[float]] = [array("d") for _ in range(spec["threads"])]
     report(ready=True)
     wait_for_go()
     begin = time.monotonic()
     end = begin + spec["seconds"]
-    threads = [threading.Thread(target=read_hot_key, args=(read, end, own)) for own in spans]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(spans)) as pool:
+        for thread in [pool.submit(read_hot_key, read, end, own) for own in spans]:
+            thread.result()
     return {"queries": len(query.begun), "spans": [span for own in spans for span in own],
             "begin": begin, "end": time.monotonic()}  # fmt: skip
 
 
-SERVE = {"cold-start": serve_cold_start, "stampede": serve_stampede}
-
 if __name__ == "__main__":
-    sys.exit(work(lambda spec: SERVE[spec["part"]](spec)))
+    sys.exit(work(serve))
