@@ -16,7 +16,7 @@ from forebay.testing import conformance
 from forebay.testing.conformance import MISS, Adapter
 
 POLL = 0.002
-SPARE = 4 << 20  # bytes: more than all processes write at once
+SPARE = 1 << 20  # bytes: more than all processes write at once
 
 
 class FileCache(Adapter):
@@ -271,3 +271,17 @@ class IsClosedByFork(FileCache):
 
     def get(self, key):
         return super().get(key) if os.getpid() == self.pid else MISS
+
+
+class OpensNothing(FileCache):
+    def __init__(self, place):
+        raise RuntimeError("there is nothing here")
+
+
+class EndsItsProcess(FileCache):
+    def get(self, key):
+        os._exit(3)
+
+
+class OffersNothing(FileCache):
+    offers = frozenset()

@@ -117,6 +117,8 @@ def a_writer_that_is_stopped_does_not_stop_the_others(stage: Stage) -> None:
         writer.stop()
         try:
             wrongs = others_go_on(stage, others, hot)
+        except Failed as failed:
+            raise Failed(f"while another was stopped, {failed}") from failed
         finally:
             writer.resume()
         writer.result(stage.settings.patience)
