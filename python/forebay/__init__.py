@@ -25,6 +25,7 @@ if sys.platform != "linux":
 
 from forebay import _records as _records  # registers the records as mappings and sequences
 from forebay._core import (
+    ABSENT,
     Arena,
     ArenaError,
     BusyError,
@@ -36,6 +37,7 @@ from forebay._core import (
     Error,
     FullError,
     InvalidError,
+    LoadError,
     MissError,
     NoSpaceError,
     NotFoundError,
@@ -43,6 +45,7 @@ from forebay._core import (
     Record,
     RecordList,
     RecordTuple,
+    RecursiveLoadError,
     SizeWarning,
     TimeoutError,
     TooBigError,
@@ -67,6 +70,7 @@ for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWar
 del _public
 
 __all__ = [
+    "ABSENT",
     "Arena",
     "ArenaError",
     "ArenaInfo",
@@ -82,6 +86,7 @@ __all__ = [
     "Error",
     "FullError",
     "InvalidError",
+    "LoadError",
     "MemoizedFunction",
     "MissError",
     "Namespace",
@@ -92,6 +97,7 @@ __all__ = [
     "Record",
     "RecordList",
     "RecordTuple",
+    "RecursiveLoadError",
     "RowInfo",
     "SizeWarning",
     "TimeoutError",

@@ -54,7 +54,7 @@ static bool holds_itself(const forebay_cache *cache, const lease_ref *ref)
     return fb_lease_is_ours(cache->arena, ref) && fb_lease_there(cache->arena, ref);
 }
 
-static forebay_status store(forebay_cache *cache, const lease_ref *ref, const index_key *key, const void *value,
+__attribute__((cold)) static forebay_status store(forebay_cache *cache, const lease_ref *ref, const index_key *key, const void *value,
                             size_t value_length, forebay_kind kind, const forebay_set_options *options)
 {
     uint8_t buffer[PACKED_BUFFER];

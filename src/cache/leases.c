@@ -234,6 +234,20 @@ uint32_t fb_leases_held(const forebay_arena *arena)
     return held;
 }
 
+const char *fb_leases_inspect(const forebay_arena *arena)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < arena->geometry.lease_count; i++) {
+        uint64_t word = atomic_load(&arena->lease_words[i]), token = atomic_load(&arena->leases[i].token);
+        used += word != 0;
+        if (word != 0 && (state_of(word) == LEASE_FREE || (word >> 2 & 0xfff) >= arena->geometry.row_count))
+            return "a lease has no state, or an owner that there cannot be";
+        if (state_of(word) == LEASE_HELD && (token == 0 || token > atomic_load(&arena->super->lease_tokens)))
+            return "a lease has a token that was never given out";
+    }
+    return used > atomic_load(&arena->super->leases) ? "more leases are in use than are counted" : NULL;
+}
+
 void fb_leases_clear(forebay_arena *arena)
 {
     for (uint32_t i = 0; i < arena->geometry.lease_count; i++)

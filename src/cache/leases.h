@@ -29,7 +29,7 @@ bool fb_lease_remove(forebay_arena *arena, const lease_ref *ref);
 bool fb_lease_settle(forebay_arena *arena, const lease_ref *ref);
 
 /* Remove the lease that the key with this hash has; false: none. */
-bool fb_lease_break(forebay_arena *arena, uint64_t hash);
+__attribute__((cold, noinline)) bool fb_lease_break(forebay_arena *arena, uint64_t hash);
 /* By whoever writes or removes the key, before the first look at its slots. */
 static inline void fb_leases_break(forebay_arena *arena, uint64_t hash)
 {
@@ -48,6 +48,8 @@ bool fb_lease_noted(const forebay_arena *arena, uint64_t token, void *text, size
 
 /* How many are held. */
 uint32_t fb_leases_held(const forebay_arena *arena);
+/* What is wrong in the table, or NULL; may be wrong itself while others are at it. */
+const char *fb_leases_inspect(const forebay_arena *arena);
 /* After a reboot, alone: none is. */
 void fb_leases_clear(forebay_arena *arena);
 

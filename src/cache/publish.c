@@ -145,7 +145,7 @@ static bool is_allowed(const forebay_arena *arena, const lease_ref *lease)
     return lease == NULL || fb_lease_there(arena, lease);
 }
 
-static bool insert(forebay_arena *arena, uint32_t lane, const index_key *key, const index_look *look, uint64_t fresh,
+__attribute__((always_inline)) static inline bool insert(forebay_arena *arena, uint32_t lane, const index_key *key, const index_look *look, uint64_t fresh,
                    uint32_t owned, bool may_grow, const lease_ref *lease)
 {
     _Atomic uint64_t *slot = empty_slot(arena, look);
@@ -170,8 +170,10 @@ static bool was_cleared(const forebay_arena *arena, const index_key *key)
     return !fb_cache_tag_is_current(arena, key->cache_tag);
 }
 
-publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
-                           forebay_set_mode mode, uint64_t now, const lease_ref *lease)
+/* Inlined twice: sets, which are many, have no lease. */
+__attribute__((always_inline)) static inline publish_outcome
+publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned, forebay_set_mode mode,
+        uint64_t now, const lease_ref *lease)
 {
     for (int t = 0; t < INDEX_TRIES; t++) {
         uint64_t moves = fb_index_moves(arena);
@@ -200,6 +202,18 @@ publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key 
         }
     }
     return PUBLISH_LOST;
+}
+
+publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
+                           forebay_set_mode mode, uint64_t now)
+{
+    return publish(arena, lane, key, fresh, owned, mode, now, NULL);
+}
+
+__attribute__((cold)) publish_outcome fb_publish_leased(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh,
+                                                        uint32_t owned, uint64_t now, const lease_ref *lease)
+{
+    return publish(arena, lane, key, fresh, owned, FOREBAY_SET, now, lease);
 }
 
 /* Abort tentative slots with the key's tag.  False if there was one. */

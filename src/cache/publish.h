@@ -21,10 +21,12 @@ typedef enum publish_outcome {
 
 /* Make `fresh`, an entry in the segment `owned` that the caller writes to, the
  * value of the key.  Entries that had to make way in the index may have been
- * appended to `owned`, too.  Hazards 0 and 1 of the lane are used.  `lease`: NULL,
- * or one that must be held at the moment at which the entry begins to count. */
+ * appended to `owned`, too.  Hazards 0 and 1 of the lane are used. */
 publish_outcome fb_publish(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
-                           forebay_set_mode mode, uint64_t now, const lease_ref *lease);
+                           forebay_set_mode mode, uint64_t now);
+/* The same, unless the lease is not held at the moment at which the entry begins to count. */
+publish_outcome fb_publish_leased(forebay_arena *arena, uint32_t lane, const index_key *key, uint64_t fresh, uint32_t owned,
+                                  uint64_t now, const lease_ref *lease);
 
 /* Swap exactly `match`, found held, to `fresh`; hits in between do not count as
  * a change.  False: it is another entry now. */

@@ -224,7 +224,7 @@ forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t valu
     index_key key = {(const uint8_t *)out->data - put.key_length, put.key_length, put.cache_tag, put.hash, cache->version};
     uint64_t fresh = finish_entry(cache, &put, value_length, kind);
     fb_leases_break(arena, put.hash);
-    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, mode, now, NULL);
+    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, mode, now);
     if (outcome != PUBLISH_INSERTED && outcome != PUBLISH_REPLACED)
         take_back(arena, &put);
     forebay_status status = settle_outcome(cache, lane, &key, outcome, mode, now);
@@ -232,7 +232,7 @@ forebay_status fb_put_commit(forebay_cache *cache, forebay_put *out, size_t valu
     return status;
 }
 
-forebay_status fb_put_commit_leased(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
+__attribute__((cold)) forebay_status fb_put_commit_leased(forebay_cache *cache, forebay_put *out, size_t value_length, forebay_kind kind,
                                     const lease_ref *lease, uint32_t lane, uint64_t now)
 {
     forebay_arena *arena = cache->arena;
@@ -240,7 +240,7 @@ forebay_status fb_put_commit_leased(forebay_cache *cache, forebay_put *out, size
     memcpy(&put, out->reserved, sizeof put);
     index_key key = {(const uint8_t *)out->data - put.key_length, put.key_length, put.cache_tag, put.hash, cache->version};
     uint64_t fresh = finish_entry(cache, &put, value_length, kind);
-    publish_outcome outcome = fb_publish(arena, lane, &key, fresh, put.segment, FOREBAY_SET, now, lease);
+    publish_outcome outcome = fb_publish_leased(arena, lane, &key, fresh, put.segment, now, lease);
     forebay_status status = outcome == PUBLISH_REVOKED ? FOREBAY_MISS : FOREBAY_FULL;
     if (outcome != PUBLISH_INSERTED && outcome != PUBLISH_REPLACED)
         take_back(arena, &put);

@@ -5,6 +5,7 @@
 #include "arena/pins.h"
 #include "cache/dictionaries.h"
 #include "cache/inspect.h"
+#include "cache/leases.h"
 
 #define REPORTS_MAX 100u
 /* Looks at what seems wrong in a live arena, a millisecond apart; one, once so much
@@ -96,6 +97,17 @@ static void verify_rows(verification *v)
     }
 }
 
+static void verify_table(verification *v, const char *(*inspect)(const forebay_arena *arena), const char *where)
+{
+    const char *what = inspect(v->arena);
+    for (int t = 1; what != NULL && t < LOOKS; t++) {
+        rest();
+        what = inspect(v->arena);
+    }
+    if (what != NULL)
+        found(v, what, where, 0, 0);
+}
+
 forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *context, const char *message), void *context)
 {
     forebay_status status = fb_arena_enter(arena);
@@ -113,13 +125,8 @@ forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *c
         found(&v, what, "index", fb_index_word(arena) >> 1, 0);
         return FOREBAY_CORRUPT; /* nothing else can be looked up */
     }
-    what = fb_dictionaries_inspect(arena);
-    for (int t = 1; what != NULL && t < LOOKS; t++) {
-        rest();
-        what = fb_dictionaries_inspect(arena);
-    }
-    if (what != NULL)
-        found(&v, what, "dictionaries", 0, 0);
+    verify_table(&v, fb_dictionaries_inspect, "dictionaries");
+    verify_table(&v, fb_leases_inspect, "leases");
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++)
         verify_segment(&v, i);
     uint64_t word = fb_index_word(arena);

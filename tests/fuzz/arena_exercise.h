@@ -37,6 +37,28 @@ static inline void exercise_views(forebay_cache *cache, forebay_view views[3])
     }
 }
 
+/* Load keys, those that somebody dead was at, too; reasons of any lease. */
+static inline void exercise_leases(forebay_cache *cache)
+{
+    static const forebay_key keys[3] = {{"absent", 6}, {"loaded", 6}, {"nobody's", 8}};
+    char reason[FOREBAY_LEASE_REASON_MAX];
+    size_t length;
+    for (size_t i = 0; i < 3; i++) {
+        forebay_lease lease, others;
+        if (forebay_lease_take(cache, keys[i].data, keys[i].length, 1000, &lease) == FOREBAY_EXISTS)
+            (void)!forebay_lease_wait(cache, &lease, 0);
+        (void)!forebay_lease_take(cache, keys[i].data, keys[i].length, 1000, &others);
+        (void)forebay_lease_holds(cache, &lease);
+        if (i == 1)
+            forebay_lease_fail(cache, &lease, "why", 3);
+        (void)!forebay_lease_store(cache, &lease, keys[i].data, keys[i].length, "value", 5, FOREBAY_KIND_BYTES,
+                                   &(forebay_set_options){0});
+        for (lease.token = 0; lease.token < 8; lease.token++)
+            (void)!forebay_lease_reason(cache, &lease, reason, &length);
+        (void)forebay_lease_break(cache, keys[i].data, keys[i].length);
+    }
+}
+
 static inline void exercise_cache(forebay_cache *cache, unsigned sets)
 {
     forebay_view views[3];
@@ -72,6 +94,7 @@ static inline void exercise_cache(forebay_cache *cache, unsigned sets)
     (void)!forebay_pop(cache, "tagged", 6, &sink);
     (void)!forebay_pop(cache, "b", 1, &sink);
     (void)!forebay_scan(cache, &cursor, 100, exercise_visit, NULL);
+    exercise_leases(cache);
     (void)forebay_invalidate_tag(cache, "a", 1);
     (void)forebay_len(cache);
     for (size_t i = 0; i < 3; i++)
@@ -178,6 +201,11 @@ static inline bool exercise_make(const char *path, unsigned entries)
     forebay_set_options tagged = {.ttl_ms = 3600000, .tags = tags, .tag_count = 2};
     good = good && forebay_set_with(cache, "old tagged", 10, value, 60, FOREBAY_KIND_BYTES, &tagged) == FOREBAY_OK
            && forebay_set(cache, "absent", 6, NULL, 0, FOREBAY_KIND_ABSENT, 0, FOREBAY_SET) == FOREBAY_OK;
+    forebay_lease left[3]; /* held by what will be nobody's row; one failed */
+    for (size_t i = 0; good && i < 3; i++)
+        good = forebay_lease_take(cache, i == 0 ? "loaded" : i == 1 ? "absent" : "failed", 6, 3600000, &left[i]) == FOREBAY_OK;
+    if (good)
+        forebay_lease_fail(cache, &left[2], "no such table", 13);
     if (cache != NULL)
         forebay_cache_close(cache);
     forebay_cache_options quotas = {.share = FOREBAY_ARENA_MIN_SIZE / 8, .limit = FOREBAY_ARENA_MIN_SIZE / 4};

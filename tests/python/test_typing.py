@@ -13,11 +13,14 @@ pytest.importorskip("mypy")
 pytestmark = pytest.mark.long
 
 RIGHT = """
+import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import assert_type
 
 import forebay
 from forebay import codec
+from forebay.batch import DataLoader
 
 assert_type(codec.compress(b"x", "zstd", 3, dictionary=memoryview(b"d")), bytes)
 assert_type(codec.decompress(bytearray(b"x"), max_size="1MiB"), bytes)
@@ -96,6 +99,30 @@ except forebay.DeniedError as denied:
     assert_type(denied.errno, int | None)
 info: forebay.ArenaInfo = arena.info()
 version: str = forebay.__version__
+async def names(keys: list[int]) -> list[str]:
+    return [str(key) for key in keys]
+async def names_or_errors(keys: list[int]) -> list[str | Exception]:
+    return [KeyError(key) for key in keys]
+class Names(DataLoader[int, str]):
+    async def batch_load_fn(self, ids: list[int]) -> list[str]:
+        return await names(ids)
+class Shared:
+    async def afetch_many(self, keys: Iterable[int], *, timeout: float | None = None) -> dict[int, str]:
+        return {}
+async def load() -> None:
+    loader = DataLoader(names)
+    assert_type(loader, DataLoader[int, str])
+    assert_type(DataLoader(names_or_errors), DataLoader[int, str])
+    assert_type(await loader.load(1), str)
+    assert_type(loader.load(1), asyncio.Future[str])
+    assert_type(await loader.load_many({1, 2}), list[str])
+    assert_type(loader.clear(1).prime(1, "one").prime(2, KeyError(2)).clear_all(), DataLoader[int, str])
+    assert_type(Names(max_batch_size=5).clear_all(), Names)
+    assert_type(await Names().load(1), str)
+    assert_type(DataLoader.of(Shared(), max_batch_size=5), DataLoader[int, str | None])
+    assert_type(await DataLoader.of(Shared()).load(1), str | None)
+    futures: dict[int, asyncio.Future[str]] = {}
+    DataLoader(names, True, None, True, lambda key: (key, key), futures, asyncio.get_running_loop())
 """
 
 WRONG = {
@@ -114,6 +141,11 @@ WRONG = {
     "cache.name = 'x'": "misc",
     "x: int = cache.get(1)": "assignment",
     "class Sub(forebay.Arena): ...": "misc",
+    "batch.DataLoader[int, str](len)": "arg-type",
+    "batch.DataLoader[int, str]().load('a')": "arg-type",
+    "batch.DataLoader[int, str]().load_many(1)": "arg-type",
+    "batch.DataLoader[int, str]().prime(1, 2)": "arg-type",
+    "batch.DataLoader.of(forebay.Arena())": "arg-type",
 }
 
 
@@ -150,7 +182,7 @@ def test_right_use_passes_strict_mypy(tmp_path):
 
 def test_wrong_use_does_not(tmp_path):
     lines = list(WRONG)
-    preamble = "import forebay\nfrom forebay import codec\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
+    preamble = "import forebay\nfrom forebay import batch, codec\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
     output = mypy(tmp_path, preamble + "\n".join(lines))
     for number, line in enumerate(lines, start=5):
         assert any(

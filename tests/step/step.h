@@ -36,6 +36,7 @@ typedef struct step_operation {
     unsigned sequences; /* bit s: STEP_KEY, or the new or the big key, may hold write s afterwards */
     bool may_miss;      /* it may be absent afterwards */
     uint64_t key;       /* which one it works on; 0: none */
+    bool leases;        /* it loads the key: a delete during that wins, and others take the lease of the killed */
 } step_operation;
 
 extern const step_operation step_operations[];

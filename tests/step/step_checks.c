@@ -167,7 +167,8 @@ bool step_check_values(forebay_cache *cache, const step_operation *operation, bo
     for (size_t i = 0; i < 3; i++) {
         bool mine = operation->key == special[i];
         bool absent = special[i] == STEP_NEW_KEY;
-        good &= check_key(cache, special[i], (mine ? operation->sequences : absent ? 0 : first) | later,
+        unsigned mine_may_be = recycled && operation->leases ? 0 : operation->sequences | later; /* 0: it was deleted */
+        good &= check_key(cache, special[i], mine ? mine_may_be : (absent ? 0 : first) | later,
                           may_miss || (mine ? operation->may_miss : absent));
     }
     bool counts = operation->key == STEP_COUNTER || recycled;
@@ -207,9 +208,25 @@ static bool set_and_see(forebay_cache *cache, uint64_t key)
            || complain("set, and then not there", key, status, sequence);
 }
 
+/* The killed one's lease, if it had it, is over. */
+static bool lease_can_be_had(forebay_cache *cache, uint64_t key)
+{
+    char text[24];
+    size_t length = self_value_key(text, key);
+    forebay_lease lease;
+    forebay_status status;
+    while ((status = forebay_lease_take(cache, text, length, 3600000, &lease)) == FOREBAY_EXISTS
+           && forebay_lease_wait(cache, &lease, 1000) == FOREBAY_OK)
+        ;
+    forebay_lease_end(cache, &lease);
+    return status == FOREBAY_OK || complain("cannot be loaded", key, status, 0);
+}
+
 bool step_live_on(forebay_cache *cache, const step_operation *operation)
 {
     uint64_t sequence = 0;
+    if (operation->leases && !lease_can_be_had(cache, operation->key))
+        return false;
     uint64_t key = operation->key != 0 && operation->key < STEP_COUNTER ? operation->key : STEP_KEY;
     if (!set_and_see(cache, key) || !set_and_see(cache, 7))
         return false;
@@ -230,6 +247,8 @@ bool step_live_on(forebay_cache *cache, const step_operation *operation)
 bool step_recycle(forebay_cache *cache, const step_operation *operation)
 {
     uint64_t keys = !step_has_room(operation->arena) ? STEP_FULL_KEYS : STEP_CALM_KEYS;
+    if (operation->leases)
+        delete(cache, operation->key);
     for (uint64_t key = 1; key <= keys; key += 3)
         delete(cache, key);
     for (uint64_t key = 2; key <= keys; key += 3)

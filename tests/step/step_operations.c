@@ -21,11 +21,12 @@ static size_t length_of(uint64_t key)
 
 /* Texts and values are made before the steps begin: only the call is stepped. */
 static char text[24];
-static size_t text_length;
+static size_t text_length, value_length;
 static bool take_key(uint64_t key)
 {
     text_length = self_value_key(text, key);
-    self_value_make(value, key, 2, length_of(key));
+    value_length = length_of(key);
+    self_value_make(value, key, 2, value_length);
     return true;
 }
 static bool key_is_there(forebay_arena *arena, forebay_cache *cache) { (void)arena, (void)cache; return take_key(STEP_KEY); }
@@ -326,6 +327,52 @@ static bool do_scan(forebay_arena *arena, forebay_cache *cache)
     return forebay_scan(cache, &cursor, 8, visit, &visited) == FOREBAY_OK && visited <= 64;
 }
 
+/* ---- leases ---- */
+
+static forebay_lease lease;
+static bool take_lease(forebay_cache *cache, uint64_t timeout_ms)
+{
+    return forebay_lease_take(cache, text, text_length, timeout_ms, &lease) == FOREBAY_OK;
+}
+static bool new_key_is_leased(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return take_key(STEP_NEW_KEY) && take_lease(cache, 3600000);
+}
+static bool key_is_leased(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return take_key(STEP_KEY) && take_lease(cache, 3600000);
+}
+static bool lease_is_overdue(forebay_arena *arena, forebay_cache *cache)
+{
+    return take_key(STEP_NEW_KEY) && take_lease(cache, 1) && forebay_arena_advance_clock(arena, 10) == FOREBAY_OK;
+}
+static bool do_take(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    return take_lease(cache, 3600000);
+}
+static bool do_store(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_status status = forebay_lease_store(cache, &lease, text, text_length, value, value_length, FOREBAY_KIND_BYTES,
+                                                &(forebay_set_options){0});
+    return status == FOREBAY_OK || status == FOREBAY_MISS;
+}
+static bool do_end(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_lease_end(cache, &lease);
+    return true;
+}
+static bool do_fail(forebay_arena *arena, forebay_cache *cache)
+{
+    (void)arena;
+    forebay_lease_fail(cache, &lease, "why", 3);
+    return true;
+}
+
 /* ---- where the cache packs ---- */
 
 bool step_publish(forebay_arena *arena, forebay_cache *cache, uint64_t key)
@@ -373,54 +420,63 @@ static bool do_publish(forebay_arena *arena, forebay_cache *cache)
 #define W1 (1u << 1)
 #define W2 (1u << 2)
 const step_operation step_operations[] = {
-    {"set-new", CALM, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
-    {"replace", CALM, false, key_is_there, do_replace, W1 | W2, false, STEP_KEY},
-    {"add", CALM, false, key_is_new, do_add, W2, true, STEP_NEW_KEY},
-    {"delete", CALM, false, key_is_there, do_delete, W1, true, STEP_KEY},
-    {"incr", CALM, false, key_is_counter, do_incr, 0, false, STEP_COUNTER},
-    {"incr-new", CALM, false, key_is_new_counter, do_incr, 0, true, STEP_NEW_COUNTER},
-    {"get", CALM, false, key_is_there, do_get, W1, false, STEP_KEY},
-    {"get-big", CALM, false, key_is_big, do_get_big, W1, false, STEP_BIG_KEY},
-    {"get-many", CALM, false, NULL, do_get_many, 0, true, 0},
-    {"put-commit", CALM, false, key_is_new, do_put, W2, true, STEP_NEW_KEY},
-    {"put-abort", CALM, false, key_is_new, do_put_abort, 0, true, STEP_NEW_KEY},
-    {"set-big", CALM, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
-    {"set-splits", FULL, false, split_is_due, do_set, W2, true, STEP_NEW_KEY},
-    {"set-grows-index", FULL, false, segment_is_due, do_set, W2, true, STEP_NEW_KEY},
-    {"set-evicts", FULL, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
-    {"set-finds-victim", FULL, false, victim_is_due, do_set, W2, true, STEP_NEW_KEY},
-    {"replace-evicts", FULL, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY},
-    {"incr-evicts", FULL, false, key_is_counter, do_incr, 0, true, STEP_COUNTER},
-    {"set-big-evicts", FULL, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
-    {"set-tagged", CALM, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY},
-    {"set-tagged-evicts", FULL, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY},
-    {"invalidate-tag", CALM, false, NULL, do_invalidate, 0, true, 0},
-    {"touch", CALM, false, key_is_there, do_touch, W1, false, STEP_KEY},
-    {"touch-evicts", FULL, false, key_is_there, do_touch, W1, true, STEP_KEY},
-    {"cas", CALM, false, token_of_first, do_cas, W1 | W2, false, STEP_KEY},
-    {"pop", CALM, false, key_is_there, do_pop, W1, true, STEP_KEY},
-    {"scan", CALM, false, NULL, do_scan, 0, true, 0},
-    {"view", CALM, false, key_is_there, do_view, W1, false, STEP_KEY},
-    {"view-big", CALM, false, key_is_big, do_view_big, W1, false, STEP_BIG_KEY},
-    {"limited-set", LIMITED, false, key_is_new, do_set, W2, true, STEP_NEW_KEY},
-    {"limited-finds-victim", LIMITED, false, limit_is_near, do_set, W2, true, STEP_NEW_KEY},
-    {"limited-replace", LIMITED, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY},
-    {"limited-incr", LIMITED, false, key_is_counter, do_incr, 0, true, STEP_COUNTER},
-    {"limited-set-big", LIMITED, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY},
-    {"packed-replace", PACKED, false, digested_key, do_replace, W1 | W2, false, STEP_KEY},
-    {"packed-get", PACKED, false, digested_key, do_get, W1, false, STEP_KEY},
-    {"packed-get-warms", PACKED, false, warming_is_due, do_get, W1, false, STEP_KEY},
-    {"packed-view", PACKED, false, digested_key, do_view, W1, false, STEP_KEY},
-    {"packed-touch", PACKED, false, digested_key, do_touch, W1, false, STEP_KEY},
-    {"packed-cas", PACKED, false, token_of_packed, do_cas, W1 | W2, false, STEP_KEY},
-    {"packed-pop", PACKED, false, digested_key, do_pop, W1, true, STEP_KEY},
-    {"packed-evicts", PACKED_FULL, false, digested_key, do_replace, W1 | W2, true, STEP_KEY},
-    {"packed-repacks", PACKED_FULL, false, dictionary_is_old, do_replace, W1 | W2, true, STEP_KEY},
-    {"publish", PACKED, false, NULL, do_publish, 0, false, 0},
-    {"publish-retires", PACKED, false, retirement_is_due, do_publish, 0, false, 0},
-    {"clear", CALM, true, NULL, do_clear, 0, true, 0},
-    {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0},
-    {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0},
-    {"open-arena", CALM, false, NULL, do_open_arena, 0, true, 0},
+    {"set-new", CALM, false, key_is_new, do_set, W2, true, STEP_NEW_KEY, false},
+    {"replace", CALM, false, key_is_there, do_replace, W1 | W2, false, STEP_KEY, false},
+    {"add", CALM, false, key_is_new, do_add, W2, true, STEP_NEW_KEY, false},
+    {"delete", CALM, false, key_is_there, do_delete, W1, true, STEP_KEY, false},
+    {"incr", CALM, false, key_is_counter, do_incr, 0, false, STEP_COUNTER, false},
+    {"incr-new", CALM, false, key_is_new_counter, do_incr, 0, true, STEP_NEW_COUNTER, false},
+    {"get", CALM, false, key_is_there, do_get, W1, false, STEP_KEY, false},
+    {"get-big", CALM, false, key_is_big, do_get_big, W1, false, STEP_BIG_KEY, false},
+    {"get-many", CALM, false, NULL, do_get_many, 0, true, 0, false},
+    {"put-commit", CALM, false, key_is_new, do_put, W2, true, STEP_NEW_KEY, false},
+    {"put-abort", CALM, false, key_is_new, do_put_abort, 0, true, STEP_NEW_KEY, false},
+    {"set-big", CALM, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY, false},
+    {"set-splits", FULL, false, split_is_due, do_set, W2, true, STEP_NEW_KEY, false},
+    {"set-grows-index", FULL, false, segment_is_due, do_set, W2, true, STEP_NEW_KEY, false},
+    {"set-evicts", FULL, false, key_is_new, do_set, W2, true, STEP_NEW_KEY, false},
+    {"set-finds-victim", FULL, false, victim_is_due, do_set, W2, true, STEP_NEW_KEY, false},
+    {"replace-evicts", FULL, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY, false},
+    {"incr-evicts", FULL, false, key_is_counter, do_incr, 0, true, STEP_COUNTER, false},
+    {"set-big-evicts", FULL, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY, false},
+    {"set-tagged", CALM, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY, false},
+    {"set-tagged-evicts", FULL, false, key_is_new, do_set_tagged, W2, true, STEP_NEW_KEY, false},
+    {"invalidate-tag", CALM, false, NULL, do_invalidate, 0, true, 0, false},
+    {"touch", CALM, false, key_is_there, do_touch, W1, false, STEP_KEY, false},
+    {"touch-evicts", FULL, false, key_is_there, do_touch, W1, true, STEP_KEY, false},
+    {"cas", CALM, false, token_of_first, do_cas, W1 | W2, false, STEP_KEY, false},
+    {"pop", CALM, false, key_is_there, do_pop, W1, true, STEP_KEY, false},
+    {"scan", CALM, false, NULL, do_scan, 0, true, 0, false},
+    {"view", CALM, false, key_is_there, do_view, W1, false, STEP_KEY, false},
+    {"view-big", CALM, false, key_is_big, do_view_big, W1, false, STEP_BIG_KEY, false},
+    {"lease-take", CALM, false, key_is_new, do_take, 0, true, STEP_NEW_KEY, true},
+    {"lease-take-over", CALM, false, lease_is_overdue, do_take, 0, true, STEP_NEW_KEY, true},
+    {"lease-store", CALM, false, new_key_is_leased, do_store, W2, true, STEP_NEW_KEY, true},
+    {"lease-refresh", CALM, false, key_is_leased, do_store, W1 | W2, false, STEP_KEY, true},
+    {"lease-evicts", FULL, false, new_key_is_leased, do_store, W2, true, STEP_NEW_KEY, true},
+    {"lease-end", CALM, false, new_key_is_leased, do_end, 0, true, STEP_NEW_KEY, true},
+    {"lease-fail", CALM, false, new_key_is_leased, do_fail, 0, true, STEP_NEW_KEY, true},
+    {"lease-set", CALM, false, new_key_is_leased, do_set, W2, true, STEP_NEW_KEY, false},
+    {"lease-delete", CALM, false, key_is_leased, do_delete, W1, true, STEP_KEY, false},
+    {"limited-set", LIMITED, false, key_is_new, do_set, W2, true, STEP_NEW_KEY, false},
+    {"limited-finds-victim", LIMITED, false, limit_is_near, do_set, W2, true, STEP_NEW_KEY, false},
+    {"limited-replace", LIMITED, false, key_is_there, do_replace, W1 | W2, true, STEP_KEY, false},
+    {"limited-incr", LIMITED, false, key_is_counter, do_incr, 0, true, STEP_COUNTER, false},
+    {"limited-set-big", LIMITED, false, key_is_big, do_set_big, W1 | W2, true, STEP_BIG_KEY, false},
+    {"packed-replace", PACKED, false, digested_key, do_replace, W1 | W2, false, STEP_KEY, false},
+    {"packed-get", PACKED, false, digested_key, do_get, W1, false, STEP_KEY, false},
+    {"packed-get-warms", PACKED, false, warming_is_due, do_get, W1, false, STEP_KEY, false},
+    {"packed-view", PACKED, false, digested_key, do_view, W1, false, STEP_KEY, false},
+    {"packed-touch", PACKED, false, digested_key, do_touch, W1, false, STEP_KEY, false},
+    {"packed-cas", PACKED, false, token_of_packed, do_cas, W1 | W2, false, STEP_KEY, false},
+    {"packed-pop", PACKED, false, digested_key, do_pop, W1, true, STEP_KEY, false},
+    {"packed-evicts", PACKED_FULL, false, digested_key, do_replace, W1 | W2, true, STEP_KEY, false},
+    {"packed-repacks", PACKED_FULL, false, dictionary_is_old, do_replace, W1 | W2, true, STEP_KEY, false},
+    {"publish", PACKED, false, NULL, do_publish, 0, false, 0, false},
+    {"publish-retires", PACKED, false, retirement_is_due, do_publish, 0, false, 0, false},
+    {"clear", CALM, true, NULL, do_clear, 0, true, 0, false},
+    {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0, false},
+    {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0, false},
+    {"open-arena", CALM, false, NULL, do_open_arena, 0, true, 0, false},
 };
 const size_t step_operation_count = sizeof step_operations / sizeof step_operations[0];

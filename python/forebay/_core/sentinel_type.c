@@ -45,7 +45,7 @@ static PyMethodDef sentinel_methods[] = {
 };
 
 static PyType_Slot sentinel_slots[] = {
-    { Py_tp_doc, (void *)"What stands for no value." },
+    { Py_tp_doc, (void *)"What stands for no value: a loader returns forebay.ABSENT to say that there is none." },
     { Py_tp_dealloc, sentinel_dealloc },
     { Py_tp_repr, sentinel_repr },
     { Py_tp_methods, sentinel_methods },
@@ -53,7 +53,7 @@ static PyType_Slot sentinel_slots[] = {
 };
 
 PyType_Spec sentinel_type_spec = {
-    .name = "forebay._core.Sentinel",
+    .name = "forebay.Sentinel",
     .basicsize = sizeof(sentinel_object),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = sentinel_slots,

@@ -34,8 +34,7 @@ class ForebayAdapter(Adapter):
 
     def get_or_load(self, key: str, load: Callable[[], bytes], timeout: float) -> bytes:
         self.loads[key] = load  # a cache has one loader for all keys
-        value: bytes = self.cache.fetch(key, timeout=timeout)
-        return value
+        return self.cache.fetch(key, b"", timeout=timeout)
 
     @property
     def budget_bytes(self) -> int:
