@@ -29,9 +29,9 @@ Processes are spawned: a script that calls run() does so under
 
 from .adapter import BUDGET, DEADLINE, LOAD, MISS, OVERTAKE, TTL, Adapter, AdapterFactory, Found, Miss, NotOffered, Place
 from .behaviours import checks
-from .suite import Check, Outcome, Settings, Status, run
+from .suite import Check, Outcome, Settings, run
 
 __all__ = [
     "BUDGET", "DEADLINE", "LOAD", "MISS", "OVERTAKE", "TTL", "Adapter", "AdapterFactory", "Check", "Found", "Miss",
-    "NotOffered", "Outcome", "Place", "Settings", "Status", "checks", "run",
+    "NotOffered", "Outcome", "Place", "Settings", "checks", "run",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .adapter import CAPABILITIES, AdapterFactory, Place
 from .crew import Crew, Desk, Failed, Worker, results
@@ -39,15 +39,12 @@ class Settings:
             raise ValueError("a suite needs 1 round, 3 processes and 1 thread at least")
 
 
-Status = Literal["passed", "failed", "not offered"]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a check came to."""
 
     check: str
-    status: Status
+    status: Literal["passed", "failed", "not offered"]
     seen: str  # in words: what was counted and timed, or what was wrong
     figures: dict[str, float] = field(default_factory=dict)  # times in seconds: the longest of all rounds; counts: of all rounds together
     rounds: int = 0  # begun
@@ -139,6 +136,7 @@ def touch(path: str) -> None:
 
 
 Round = Callable[[Stage], None]
+AnyRound = TypeVar("AnyRound", bound=Round)
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,14 @@ class Check:
 REGISTRY: list[Check] = []
 
 
-def check(*needs: str, short_leases: bool = False) -> Callable[[Round], Check]:
-    """Make a check of a function; its docstring is the text."""
+def check(*needs: str, short_leases: bool = False) -> Callable[[AnyRound], AnyRound]:
+    """The function is one round of a check; its docstring is the text."""
     assert CAPABILITIES.issuperset(needs)
 
-    def decorate(function: Round) -> Check:
-        made = Check(function.__name__, " ".join((function.__doc__ or "").split()), frozenset(needs), function, short_leases)
-        REGISTRY.append(made)
-        return made
+    def decorate(function: AnyRound) -> AnyRound:
+        text = " ".join((function.__doc__ or "").split())
+        REGISTRY.append(Check(function.__name__, text, frozenset(needs), function, short_leases))
+        return function
 
     return decorate
 
