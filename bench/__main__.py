@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -12,6 +12,7 @@ import sys
 
 import codecs_run
 import compression
+import loading
 import memoized
 import records
 import report
@@ -25,6 +26,7 @@ PARTS = {
     "records": records.main,
     "codecs": codecs_run.main,
     "compression": compression.main,
+    "loading": loading.main,
     "report": report.main,
 }
 

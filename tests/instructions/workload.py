@@ -45,6 +45,10 @@ def main(operation: str) -> None:
         if operation in ("get", "get_record", "get_packed"):
             for key in keys:
                 cache.get(key)
+        elif operation == "fetch":
+            loading = arena.cache("instructions", load=lambda key: None)
+            for key in keys:
+                loading.fetch(key)
         elif operation == "lazy_remembered":
             lazy = arena.cache("instructions", lazy=True, memo="16MiB")
             for key in keys:
