@@ -28,7 +28,10 @@ FOREBAY_BEGIN
  * Whatever writes or removes the key while it is loaded (set, add, replace, incr,
  * cas, pop, delete, clear) takes the lease away: what the load read may be from
  * before that, and is not stored.  So does a waiter once the owner is dead, or has
- * had it for longer than it said.
+ * had it for longer than it said.  (A write counts from when its call begins: a
+ * lease taken during it may stay.  So change first what is loaded from, then call.
+ * An invalidated tag does not: forebay_set_options.tag_marks, from before the
+ * lease was taken, are for that.)
  *
  * A lease belongs to the process: any thread may end it; a child of a fork cannot.
  * None of these calls waits for another process but forebay_lease_wait(). */

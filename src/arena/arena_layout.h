@@ -234,8 +234,9 @@ enum dictionary_state {
 
 /* The right, and the duty, to load a missing key.  Eight words are a bucket; a key's
  * lease is in either of two buckets, as its slot is.  `word` = state (2 bits) | owner
- * row << 2 (12 bits) | low 20 bits of the owner's generation << 14 | 30 bits of the
- * key's hash << 34; the record beside it is written while the word is CLAIMED. */
+ * row << 2 (12 bits) | low 12 bits of the owner's generation << 14 | low 14 bits of the
+ * record's life << 26 (0 while CLAIMED) | 24 bits of the key's hash << 40; the record
+ * beside it is written while the word is CLAIMED. */
 #define LEASE_BUCKET 8u
 enum lease_state {
     LEASE_FREE = 0,
@@ -247,7 +248,8 @@ typedef struct arena_lease {
     _Atomic uint64_t token;    /* never given twice */
     _Atomic uint64_t deadline; /* arena ms from which on it may be taken from its owner */
     _Atomic uint32_t waiters;  /* on the word; a hint: who was killed while it waited still counts */
-    uint8_t reserved[44];
+    _Atomic uint32_t life;     /* raised each time the word is claimed */
+    uint8_t reserved[40];
 } arena_lease;
 static_assert(sizeof(arena_lease) == 64, "one cache line");
 

@@ -9,12 +9,27 @@
 
 static_assert(FOREBAY_LEASE_REASON_MAX == LEASE_NOTE_MAX, "one length of reasons");
 
-/* What forebay_lease.reserved is. */
+/* What forebay_lease.reserved is; the slot has the cache's generation above it. */
 enum { RESERVED_WORD, RESERVED_HASH, RESERVED_SLOT };
+#define RESERVED_GENERATION_SHIFT 32
+/* Waiters look that often whether the cache was cleared. */
+#define WAIT_SLICE_MS 50u
 
 static lease_ref ref_of(const forebay_lease *lease)
 {
     return (lease_ref){lease->token, lease->reserved[RESERVED_WORD], (uint32_t)lease->reserved[RESERVED_SLOT]};
+}
+
+static uint32_t generation_of(const forebay_cache *cache)
+{
+    return fb_cache_generation(atomic_load(&cache->record->word));
+}
+
+/* The cache was cleared or dropped since the lease was taken.  Not by the hash:
+ * that has 9 bits of the generation. */
+static bool was_cleared(const forebay_cache *cache, const forebay_lease *lease)
+{
+    return generation_of(cache) != lease->reserved[RESERVED_SLOT] >> RESERVED_GENERATION_SHIFT;
 }
 
 forebay_status forebay_lease_take(forebay_cache *cache, const void *key, size_t key_length, uint64_t timeout_ms,
@@ -23,6 +38,7 @@ forebay_status forebay_lease_take(forebay_cache *cache, const void *key, size_t 
     index_key k;
     lease_ref ref = {0};
     *lease = (forebay_lease){0};
+    uint64_t generation = generation_of(cache); /* before the hash: if it is another by then, the lease is of no use */
     forebay_status status = fb_cache_begin(cache, key, key_length, &k);
     if (status != FOREBAY_OK)
         return status;
@@ -31,7 +47,7 @@ forebay_status forebay_lease_take(forebay_cache *cache, const void *key, size_t 
     lease_outcome outcome = fb_lease_take(cache->arena, k.hash, deadline < now ? UINT64_MAX : deadline, &ref);
     if (outcome == LEASE_NO_ROOM)
         return FOREBAY_FULL;
-    *lease = (forebay_lease){.token = ref.token, .reserved = {ref.word, k.hash, ref.slot}};
+    *lease = (forebay_lease){.token = ref.token, .reserved = {ref.word, k.hash, ref.slot | generation << RESERVED_GENERATION_SHIFT}};
     return outcome == LEASE_TAKEN ? FOREBAY_OK : FOREBAY_EXISTS;
 }
 
@@ -39,13 +55,23 @@ forebay_status forebay_lease_wait(forebay_cache *cache, const forebay_lease *lea
 {
     forebay_status status = fb_arena_enter(cache->arena);
     lease_ref ref = ref_of(lease);
-    return status != FOREBAY_OK ? status : fb_lease_wait(cache->arena, &ref, timeout_ms);
+    if (status != FOREBAY_OK)
+        return status;
+    for (;;) {
+        if (was_cleared(cache, lease))
+            return FOREBAY_OK;
+        uint32_t slice = timeout_ms < WAIT_SLICE_MS ? timeout_ms : WAIT_SLICE_MS;
+        status = fb_lease_wait(cache->arena, &ref, slice);
+        timeout_ms -= slice;
+        if (status != FOREBAY_TIMEOUT || timeout_ms == 0)
+            return status;
+    }
 }
 
 bool forebay_lease_holds(const forebay_cache *cache, const forebay_lease *lease)
 {
     lease_ref ref = ref_of(lease);
-    return fb_arena_enter(cache->arena) == FOREBAY_OK && fb_lease_there(cache->arena, &ref);
+    return fb_arena_enter(cache->arena) == FOREBAY_OK && !was_cleared(cache, lease) && fb_lease_there(cache->arena, &ref);
 }
 
 /* Ours, and not the parent's. */
@@ -87,8 +113,9 @@ forebay_status forebay_lease_store(forebay_cache *cache, const forebay_lease *le
     forebay_status status = fb_cache_begin(cache, key, key_length, &k);
     if (status == FOREBAY_CLOSED || fb_arena_enter(cache->arena) != FOREBAY_OK)
         return status;
-    /* the hash changes with each clear */
-    if (status == FOREBAY_OK && (k.hash != lease->reserved[RESERVED_HASH] || !holds_itself(cache, &ref)))
+    /* a clear from here on is one of another generation than the entry's */
+    if (status == FOREBAY_OK
+        && (k.hash != lease->reserved[RESERVED_HASH] || was_cleared(cache, lease) || !holds_itself(cache, &ref)))
         status = FOREBAY_MISS;
     if (status == FOREBAY_OK)
         status = store(cache, &ref, &k, value, value_length, kind, options);

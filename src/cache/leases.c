@@ -10,24 +10,30 @@
  * other is aborted: its owner may be stopped. */
 #define PATIENT_TRIES 8
 
-#define GENERATION_BITS 20
-#define GENERATION_MASK ((UINT64_C(1) << GENERATION_BITS) - 1)
-#define PRINT_SHIFT 34
+/* A word: state, row, then these. */
+#define GENERATION_SHIFT 14
+#define GENERATION_MASK ((UINT64_C(1) << 12) - 1)
+#define LIFE_SHIFT 26
+#define LIFE_MASK ((UINT64_C(1) << 14) - 1)
+#define PRINT_SHIFT 40
 
 static enum lease_state state_of(uint64_t word) { return (enum lease_state)(word & 3); }
 static uint64_t print_of(uint64_t word) { return word >> PRINT_SHIFT; }
 static uint64_t print_of_hash(uint64_t hash) { return hash >> PRINT_SHIFT; }
 static uint64_t with_state(uint64_t word, enum lease_state state) { return (word & ~UINT64_C(3)) | state; }
 
+/* CLAIMED; of no life yet. */
 static uint64_t word_of_mine(const forebay_arena *arena, uint64_t hash)
 {
     row_owner self = fb_row_owner(arena);
-    return (self & 0xfff) << 2 | (self >> 12 & GENERATION_MASK) << 14 | print_of_hash(hash) << PRINT_SHIFT;
+    return LEASE_CLAIMED | (self & 0xfff) << 2 | (self >> 12 & GENERATION_MASK) << GENERATION_SHIFT
+           | print_of_hash(hash) << PRINT_SHIFT;
 }
 
 static bool same_owner(uint64_t word, row_owner owner)
 {
-    return (word >> 2 & 0xfff) == (owner & 0xfff) && (word >> 14 & GENERATION_MASK) == (owner >> 12 & GENERATION_MASK);
+    return (word >> 2 & 0xfff) == (owner & 0xfff)
+           && (word >> GENERATION_SHIFT & GENERATION_MASK) == (owner >> 12 & GENERATION_MASK);
 }
 
 /* Its row is another's by now, or the process ended. */
@@ -144,25 +150,25 @@ static void sweep(forebay_arena *arena, const candidates *c)
 }
 
 /* Make a free word ours (CLAIMED). */
-static uint32_t claim_free(forebay_arena *arena, const candidates *c, uint64_t mine)
+static uint32_t claim_free(forebay_arena *arena, const candidates *c, uint64_t claimed)
 {
     FOR_CANDIDATES(i, c) {
         uint32_t slot = slot_at(c, i);
         uint64_t free = 0;
         if (atomic_load(&arena->lease_words[slot]) == 0
-            && atomic_compare_exchange_strong(&arena->lease_words[slot], &free, with_state(mine, LEASE_CLAIMED)))
+            && atomic_compare_exchange_strong(&arena->lease_words[slot], &free, claimed))
             return slot;
     }
     return LEASE_NONE;
 }
 
-static uint32_t claim(forebay_arena *arena, const candidates *c, uint64_t mine)
+static uint32_t claim(forebay_arena *arena, const candidates *c, uint64_t claimed)
 {
     atomic_fetch_add(&arena->super->leases, 1); /* first: while one is held, writers look */
-    uint32_t slot = claim_free(arena, c, mine);
+    uint32_t slot = claim_free(arena, c, claimed);
     if (slot == LEASE_NONE) {
         sweep(arena, c);
-        slot = claim_free(arena, c, mine);
+        slot = claim_free(arena, c, claimed);
     }
     if (slot == LEASE_NONE)
         atomic_fetch_sub(&arena->super->leases, 1);
@@ -187,41 +193,49 @@ static bool is_alone(forebay_arena *arena, const candidates *c, uint32_t mine, u
     return true;
 }
 
-/* From CLAIMED to HELD; false: somebody else has it, or will. */
-static bool become_holder(forebay_arena *arena, const candidates *c, uint32_t slot, uint64_t mine, uint64_t deadline,
-                          bool patient, uint64_t *token)
+/* Write the record of a word that is CLAIMED; the word, TENTATIVE, of a new life:
+ * two threads of one process that want one key would have the same one else, and
+ * who was aborted could go on with the word of who came after him. */
+static uint64_t begin_life(arena_lease *record, uint64_t claimed, uint64_t token, uint64_t deadline)
 {
-    arena_lease *record = &arena->leases[slot];
-    uint64_t claimed = with_state(mine, LEASE_CLAIMED), tentative = with_state(mine, LEASE_TENTATIVE);
-    *token = atomic_fetch_add(&arena->super->lease_tokens, 1) + 1;
-    atomic_store(&record->token, *token);
+    uint32_t life = atomic_load_explicit(&record->life, memory_order_relaxed) + 1;
+    atomic_store_explicit(&record->life, life, memory_order_relaxed);
+    atomic_store(&record->token, token);
     atomic_store_explicit(&record->deadline, deadline, memory_order_relaxed);
-    atomic_compare_exchange_strong(&arena->lease_words[slot], &claimed, tentative); /* fails in a damaged file only */
-    if (!is_alone(arena, c, slot, print_of(mine), patient)) {
-        (void)clear_word(arena, slot, tentative);
+    return with_state(claimed, LEASE_TENTATIVE) | (life & LIFE_MASK) << LIFE_SHIFT;
+}
+
+/* From CLAIMED to HELD; false: somebody else has it, or will. */
+static bool become_holder(forebay_arena *arena, const candidates *c, uint64_t claimed, uint64_t deadline, bool patient,
+                          lease_ref *ref)
+{
+    _Atomic uint64_t *word = &arena->lease_words[ref->slot];
+    ref->token = atomic_fetch_add(&arena->super->lease_tokens, 1) + 1;
+    uint64_t tentative = begin_life(&arena->leases[ref->slot], claimed, ref->token, deadline);
+    ref->word = with_state(tentative, LEASE_HELD);
+    atomic_compare_exchange_strong(word, &claimed, tentative); /* fails in a damaged file only */
+    if (!is_alone(arena, c, ref->slot, print_of(tentative), patient)) {
+        (void)clear_word(arena, ref->slot, tentative);
         return false;
     }
-    return atomic_compare_exchange_strong(&arena->lease_words[slot], &tentative, with_state(mine, LEASE_HELD));
+    return atomic_compare_exchange_strong(word, &tentative, ref->word);
 }
 
 lease_outcome fb_lease_take(forebay_arena *arena, uint64_t hash, uint64_t deadline, lease_ref *ref)
 {
     candidates c = candidates_of(arena, hash);
-    uint64_t mine = word_of_mine(arena, hash);
+    uint64_t claimed = word_of_mine(arena, hash);
     for (int t = 0; t < TAKE_TRIES; t++) {
         if (find_held(arena, hash, ref)) {
             if (!fb_lease_settle(arena, ref))
                 return LEASE_OTHERS;
             continue;
         }
-        uint32_t slot = claim(arena, &c, mine);
-        if (slot == LEASE_NONE)
+        ref->slot = claim(arena, &c, claimed);
+        if (ref->slot == LEASE_NONE)
             return LEASE_NO_ROOM;
-        uint64_t token;
-        if (become_holder(arena, &c, slot, mine, deadline, t < PATIENT_TRIES, &token)) {
-            *ref = (lease_ref){token, with_state(mine, LEASE_HELD), slot};
+        if (become_holder(arena, &c, claimed, deadline, t < PATIENT_TRIES, ref))
             return LEASE_TAKEN;
-        }
     }
     return LEASE_NO_ROOM;
 }
@@ -252,5 +266,8 @@ void fb_leases_clear(forebay_arena *arena)
 {
     for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
         atomic_store(&arena->lease_words[i], 0);
+    /* the page that counts tokens may be older than those that have them */
+    for (uint32_t i = 0; i < arena->geometry.lease_note_count; i++)
+        atomic_store(&arena->lease_notes[i].token, 0);
     atomic_store(&arena->super->leases, 0);
 }

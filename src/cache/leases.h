@@ -50,7 +50,7 @@ bool fb_lease_noted(const forebay_arena *arena, uint64_t token, void *text, size
 uint32_t fb_leases_held(const forebay_arena *arena);
 /* What is wrong in the table, or NULL; may be wrong itself while others are at it. */
 const char *fb_leases_inspect(const forebay_arena *arena);
-/* After a reboot, alone: none is. */
+/* After a reboot, alone: none is, and nobody remembers why one failed. */
 void fb_leases_clear(forebay_arena *arena);
 
 #endif

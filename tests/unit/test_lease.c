@@ -106,13 +106,31 @@ static void whatever_writes_or_removes_the_key_takes_the_lease_away(void **state
         fixture f = fixture_open(MIB, 0);
         forebay_lease lease, next;
         assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+        assert_true(forebay_lease_holds(f.cache, &lease));
         ways[i](&f);
+        assert_false(forebay_lease_holds(f.cache, &lease));
+        assert_int_equal(forebay_lease_wait(f.cache, &lease, 0), FOREBAY_OK);
         assert_int_equal(lease_store(&f, "key", &lease, "late"), FOREBAY_MISS);
         assert_false(is(&f, "key", "late"));
         assert_int_equal(lease_take(&f, "key", &next), FOREBAY_OK);
         forebay_lease_end(f.cache, &next);
         close_without_leases(&f);
     }
+}
+
+/* A key's hash has 9 bits of the cache's generation only. */
+static void a_clear_takes_the_lease_away_however_many_follow(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    for (int i = 0; i < 512; i++)
+        by_clear(&f);
+    assert_false(forebay_lease_holds(f.cache, &lease));
+    assert_int_equal(lease_store(&f, "key", &lease, "late"), FOREBAY_MISS);
+    assert_false(has(&f, "key"));
+    close_without_leases(&f);
 }
 
 static void others_keys_take_no_lease_away(void **state)
@@ -310,6 +328,24 @@ static void a_failure_is_told_to_those_who_waited_for_it(void **state)
     close_without_leases(&f);
 }
 
+/* The page that counts tokens may be lost in a power failure, those of the notes not. */
+static void a_reason_of_before_a_reboot_is_nobodys(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    char text[FOREBAY_LEASE_REASON_MAX];
+    size_t length;
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    forebay_lease_fail(f.cache, &lease, "of old", 6);
+    atomic_fetch_sub(&f.arena->super->lease_tokens, 1);
+    fb_leases_clear(f.arena);
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    assert_int_equal(forebay_lease_reason(f.cache, &lease, text, &length), FOREBAY_MISS);
+    forebay_lease_end(f.cache, &lease);
+    close_without_leases(&f);
+}
+
 static void arguments_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -331,6 +367,25 @@ static void arguments_that_make_no_sense_are_refused(void **state)
         assert_int_equal(lease_store(&f, "key", &bad[i], "value"), FOREBAY_MISS);
         forebay_lease_end(f.cache, &bad[i]);
         forebay_lease_fail(f.cache, &bad[i], NULL, 5);
+    }
+    close_without_leases(&f);
+}
+
+/* Words that are compared and swapped say which life they are of: who is late, in
+ * a process that took the lease again, does not end the newer one. */
+static void no_two_leases_have_the_same_word(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    lease_ref last = {0}, ref;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(fb_lease_take(f.arena, 12345, UINT64_MAX, &ref), LEASE_TAKEN);
+        assert_int_equal(ref.slot, i == 0 ? ref.slot : last.slot);
+        assert_true(ref.token > last.token);
+        assert_true(ref.word != last.word);
+        assert_true(fb_lease_is_ours(f.arena, &ref));
+        assert_true(fb_lease_remove(f.arena, &ref));
+        last = ref;
     }
     close_without_leases(&f);
 }
@@ -397,12 +452,69 @@ static void of_many_who_want_it_one_at_a_time_has_the_lease(void **state)
     close_without_leases(&f);
 }
 
+/* Threads of one process, and of another: the one's words differ in nothing but
+ * their lives.  Long leases, so that one that nobody has is not taken for over. */
+typedef struct sharer {
+    forebay_cache *cache;
+    _Atomic int *loading;
+} sharer;
+
+static void *share(void *context)
+{
+    sharer *s = context;
+    for (int round = 0; round < 20 * ROUNDS; round++) {
+        forebay_lease lease;
+        forebay_status status = forebay_lease_take(s->cache, "key", 3, HOUR, &lease);
+        if (status == FOREBAY_EXISTS && round % 16 == 0 && forebay_lease_wait(s->cache, &lease, 20000) == FOREBAY_TIMEOUT)
+            return "a lease was left that nobody has";
+        if (status != FOREBAY_OK)
+            continue;
+        bool alone = atomic_fetch_add(s->loading, 1) == 0;
+        bool holds = forebay_lease_holds(s->cache, &lease);
+        atomic_fetch_sub(s->loading, 1);
+        forebay_lease_end(s->cache, &lease);
+        if (!alone || !holds)
+            return alone ? "a lease was taken that did not hold" : "two had the lease of one key";
+    }
+    return NULL;
+}
+
+static void threads_of_one_process_are_kept_apart(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    enum { SHARERS = 12 };
+    forebay_arena *other_arena;
+    forebay_cache *other;
+    _Atomic int loading = 0;
+    pthread_t threads[SHARERS];
+    sharer sharers[SHARERS];
+    const char *wrong = NULL;
+    assert_int_equal(forebay_arena_open_fd(forebay_arena_fd(f.arena), NULL, &other_arena, NULL), FOREBAY_OK);
+    assert_int_equal(forebay_cache_open(other_arena, "test", NULL, &other, NULL), FOREBAY_OK);
+    for (int i = 0; i < SHARERS; i++) {
+        sharers[i] = (sharer){i % 4 == 0 ? other : f.cache, &loading};
+        assert_int_equal(pthread_create(&threads[i], NULL, share, &sharers[i]), 0);
+    }
+    for (int i = 0; i < SHARERS; i++) {
+        void *said;
+        assert_int_equal(pthread_join(threads[i], &said), 0);
+        wrong = said != NULL ? said : wrong;
+    }
+    if (wrong != NULL)
+        fail_msg("%s", wrong);
+    forebay_cache_close(other);
+    forebay_arena_close(other_arena);
+    close_without_leases(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_of_two_gets_the_lease_and_its_value_is_stored),
         cmocka_unit_test(a_lease_that_ends_without_a_value_can_be_taken_again),
         cmocka_unit_test(whatever_writes_or_removes_the_key_takes_the_lease_away),
+        cmocka_unit_test(a_clear_takes_the_lease_away_however_many_follow),
         cmocka_unit_test(others_keys_take_no_lease_away),
         cmocka_unit_test(a_refresh_replaces_what_is_there_unless_that_changed),
         cmocka_unit_test(an_invalidated_tag_catches_what_was_being_loaded),
@@ -412,8 +524,11 @@ int main(void)
         cmocka_unit_test(words_of_the_dead_are_free_again_where_there_is_no_other),
         cmocka_unit_test(where_there_is_no_room_one_goes_without),
         cmocka_unit_test(a_failure_is_told_to_those_who_waited_for_it),
+        cmocka_unit_test(a_reason_of_before_a_reboot_is_nobodys),
         cmocka_unit_test(arguments_that_make_no_sense_are_refused),
+        cmocka_unit_test(no_two_leases_have_the_same_word),
         cmocka_unit_test(of_many_who_want_it_one_at_a_time_has_the_lease),
+        cmocka_unit_test(threads_of_one_process_are_kept_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
