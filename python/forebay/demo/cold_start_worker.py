@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.demo.data import Database, Record, read_ids
-from forebay.demo.orders import report, wait_for_go, work
+from forebay.demo.worker_orders import report, wait_for_go, work
 
 PAGE = 50  # records of a list page
 REPORT_EVERY = 20  # pages

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.demo.data import Database, Record, read_ids
-from forebay.demo.orders import report, wait_for_go, work
+from forebay.demo.worker_orders import report, wait_for_go, work
 
 CHUNK = 256  # reads between two looks at the clock
 TIMED_CHUNKS = 4  # in one chunk of so many each read is timed; the others give the rate

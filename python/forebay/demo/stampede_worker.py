@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.demo.data import connect
-from forebay.demo.orders import report, wait_for_go, work
+from forebay.demo.worker_orders import report, wait_for_go, work
 
 TTL = 0.5  # seconds that the hot key's value is good
 STALE = 2.0  # seconds that it may be served after them, while it is loaded anew
