@@ -9,7 +9,7 @@ callers' wishes: _loading_flights.
 from __future__ import annotations
 
 import concurrent.futures
-import functools
+import contextlib
 import math
 import os
 import random
@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from forebay._core import ABSENT, MISSING
-from forebay._loading_flights import Deadline, Flight, Flights, Order, State, Wanted, ttl_of
+from forebay._core import ABSENT, MISSING, FullError, TooBigError
+from forebay._loading_flights import Deadline, Flight, Flights, Mark, Order, ttl_of
 from forebay._loading_options import OMITTED, Options, parse
 from forebay._loading_tasks import Tasks
 from forebay._loading_threads import Crew, Threads
@@ -289,7 +289,26 @@ def fetch_with(
     invalidated during the call invalidates the result.
     """
     loading = _loading_with_orders(cache, load_timeout)
-    return loading.threads.load(cache, {cache._key(key): key}, order=Order(call, store, tuple(tags))).popitem()[1]
+    keys, order = {cache._key(key): key}, Order(call, store, tuple(tags))
+    if Mark.inside(loading.flights):
+        Mark.refuse(cache, keys)
+        return _load_nested(loading.flights, cache, key, order)
+    return loading.threads.load(cache, keys, order=order).popitem()[1]
+
+
+def _load_nested(flights: Flights, cache: Any, key: Any, order: Order) -> Any:
+    """For functions that call themselves: no flight, whose frames would soon be too many, and no wait."""
+    taken, lease = flights.ask_lease(cache, key, order.tags)
+    try:
+        result = order.call()
+        kept, ttl, tags = order.keep(result)
+        if kept and taken > 0:
+            with contextlib.suppress(FullError, TooBigError):  # the result is good all the same
+                cache._lease_store(key, result, lease, ttl=ttl, tags=tags)
+    finally:
+        if taken > 0:
+            cache._lease_end(lease)
+    return result
 
 
 async def afetch_with(
