@@ -1153,8 +1153,8 @@ def test_a_cache_that_loads_is_freed_with_its_last_reference(arena):
         gc.enable()
 
 
-def interrupt_at(number):
-    """A trace function that raises Stop at the n-th step of the modules of loading: a call, or a line.
+def interrupt_at(number, interrupt=Stop):
+    """A trace function that raises an exception at the n-th step of the modules of loading: a call, or a line.
 
     Not at `try:`, nor at the end of a `with lock:`: lines for tracers, but nothing at which the interpreter
     looks for signals.
@@ -1170,7 +1170,7 @@ def interrupt_at(number):
         if event == "call" or (event == "line" and line != "try:" and not line.endswith("lock:")):
             left -= 1
             if left == 0:
-                raise Stop
+                raise interrupt
         return trace
 
     return trace, lambda: left > 0

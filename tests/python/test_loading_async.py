@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import gc
 import logging
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import forebay
 import pytest
 from forebay import _loading, _loading_flights, _loading_tasks
+from test_loading import interrupt_at
 
 LONG = 30  # seconds that no test takes unless something hangs
 
@@ -1100,3 +1102,44 @@ def test_sleepers_of_closed_loops_are_not_woken(arena):
     waker.start()
     waker.join(LONG)
     assert not waker.is_alive()
+
+
+class CtrlC(KeyboardInterrupt):
+    """Not caught by the loop, unlike other exceptions in callbacks."""
+
+
+def end_loop(loop):
+    """Each task that was interrupted interrupts the loop, too."""
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(CtrlC):
+            loop.run_until_complete(asyncio.wait(tasks))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+@pytest.mark.parametrize("kind", ["coroutine function", "function"])
+def test_an_interrupt_at_any_line_leaves_nothing_that_others_wait_for(arena, kind, recwarn):
+    number = 0
+    ended = False
+    while not ended:
+        number += 1
+        loader = Loader() if kind == "coroutine function" else Blocking()
+        cache = arena.cache(f"c{number % 7}", load_many=loader.load_many, load_timeout=0.05)
+        cache.clear()
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        trace, not_reached = interrupt_at(number, CtrlC)
+        sys.settrace(trace)
+        try:
+            loop.run_until_complete(asyncio.wait_for(cache.afetch_many([1, 2]), LONG))
+        except CtrlC:
+            pass
+        finally:
+            sys.settrace(None)
+        ended = not_reached()
+        result = asyncio.run(asyncio.wait_for(cache.afetch_many([1, 2, 3]), LONG))
+        assert result == {1: 10, 2: 20, 3: 30}
+        end_loop(loop)
+    assert number > 100

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import threading
 import time
@@ -243,22 +244,83 @@ def test_a_child_refreshes_with_threads_of_its_own(arena):
     wait_for(fork_to_run(work))
 
 
-def test_a_value_that_is_too_big_is_loaded_by_each_process_and_none_hangs(arena, counter):
+def test_a_value_that_is_too_big_is_loaded_by_all_processes_at_once_and_not_in_turns(arena, counter, monkeypatch):
     big = bytes(arena.max_entry + 1)
 
     def load(key):
-        counter.incr("loads")
-        time.sleep(0.05)
+        if counter.incr("loads") == 1:
+            eventually(lambda: count(counter, "waiting") == 3)
+        else:
+            eventually(lambda: count(counter, "loads") == 4)
         return big
 
-    cache = arena.cache("c", load=load)
+    cache = arena.cache("c", load=load, load_timeout=10 * LONG)
+    tell_of_waits(monkeypatch, lambda: counter.incr("waiting"))
 
-    def work():
-        counter.incr("ready")
-        eventually(lambda: count(counter, "ready") == 4)
-        assert cache.fetch(1) == big
-
-    for pid in [fork_to_run(work) for _ in range(4)]:
+    for pid in [fork_to_run(lambda: check_equal(cache.fetch(1), big)) for _ in range(4)]:
         wait_for(pid)
-    assert 1 <= count(counter, "loads") <= 4
     assert_nothing_is_left(cache, 1)
+
+
+def test_nobody_gets_a_value_from_before_an_invalidation(arena, counter):
+    """Versions of the source: a call that begins after an invalidation gets none from before it."""
+
+    def load(key):
+        version = count(counter, "version")
+        time.sleep(random.random() / 500)
+        return version
+
+    cache = arena.cache("c", load=load)
+    many = arena.cache("d", load_many=lambda keys: [load(key) for key in keys])
+
+    def check(fetch, *arguments):
+        floor = count(counter, "invalidated")
+        got = fetch(*arguments)
+        for value in got.values() if isinstance(got, dict) else [got]:
+            assert value >= floor, f"{fetch} gave {value}, of before {floor}"
+
+    def check_refresh():
+        floor = count(counter, "version")
+        assert cache.refresh(1) >= floor
+
+    async def tasks(end):
+        async def task(fetch, *arguments):
+            while time.monotonic() < end:
+                floor = count(counter, "invalidated")
+                got = await fetch(*arguments)
+                assert (got if isinstance(got, int) else min(got.values())) >= floor
+
+        await asyncio.gather(*(task(cache.afetch, 1) for _ in range(3)), *(task(many.afetch_many, [1, 2]) for _ in range(3)))
+
+    def readers():
+        end = time.monotonic() + 1
+
+        def thread(function, *arguments):
+            while time.monotonic() < end:
+                function(*arguments)
+
+        calls = [Call(thread, check, cache.fetch, 1) for _ in range(3)]
+        calls += [Call(thread, check, many.fetch_many, [1, 2, 3]), Call(thread, check_refresh)]
+        calls.append(Call(asyncio.run, tasks(end)))
+        for call in calls:
+            call.result()
+
+    pids = [fork_to_run(readers) for _ in range(2)]
+    stopped = threading.Event()
+
+    def invalidate():
+        while not stopped.is_set():
+            version = counter.incr("version")
+            cache.delete(1)
+            many.delete_many([1, 2, 3])
+            assert counter.incr("invalidated") == version
+            time.sleep(0.001)
+
+    writer = Call(invalidate)
+    try:
+        for pid in pids:
+            wait_for(pid)
+    finally:
+        stopped.set()
+        writer.result()
+    assert count(counter, "version") > 20
