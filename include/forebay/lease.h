@@ -60,8 +60,9 @@ forebay_lease_wait(forebay_cache *cache, const forebay_lease *lease, uint32_t ti
 FOREBAY_API bool forebay_lease_holds(const forebay_cache *cache, const forebay_lease *lease);
 
 /* Store what was loaded, unless the lease was taken away (FOREBAY_MISS), and end
- * it in any case.  The key must be the lease's; else as forebay_set_with(), but an
- * older value stays where this one cannot be stored.  options->mode is not used. */
+ * it in any case: with an empty reason for FOREBAY_FULL and FOREBAY_TOOBIG.  The
+ * key must be the lease's; else as forebay_set_with(), but an older value stays
+ * where this one cannot be stored.  options->mode is not used. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_lease_store(forebay_cache *cache, const forebay_lease *lease, const void *key, size_t key_length, const void *value,
                     size_t value_length, forebay_kind kind, const forebay_set_options *options);

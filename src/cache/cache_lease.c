@@ -119,6 +119,8 @@ forebay_status forebay_lease_store(forebay_cache *cache, const forebay_lease *le
         status = FOREBAY_MISS;
     if (status == FOREBAY_OK)
         status = store(cache, &ref, &k, value, value_length, kind, options);
+    if (status == FOREBAY_FULL || status == FOREBAY_TOOBIG)
+        forebay_lease_fail(cache, lease, "", 0); /* the next would fare no better: they need not take turns */
     forebay_lease_end(cache, lease);
     return status;
 }

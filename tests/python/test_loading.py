@@ -20,7 +20,7 @@ from datetime import timedelta
 
 import forebay
 import pytest
-from forebay import _loading, _loading_flights
+from forebay import _loading, _loading_flights, _loading_tasks, _loading_threads
 
 LONG = 30  # seconds that no test takes unless something hangs
 
@@ -104,6 +104,18 @@ def eventually(condition):
 def waiters(cache, key):
     flight = cache._loading.flights.table.get(cache._key(key))
     return len(flight.waiters) if flight is not None else 0
+
+
+def tell_of_waits(monkeypatch, tell):
+    """Call tell() before anybody waits for another process's lease."""
+    for who, name in ((_loading_threads.Threads, "_wait_for"), (_loading_tasks.Loop, "wait_for")):
+        wait = getattr(who, name)
+
+        def told(*arguments, wait=wait):
+            tell()
+            return wait(*arguments)
+
+        monkeypatch.setattr(who, name, told)
 
 
 def assert_nothing_is_left(cache, *keys):
@@ -904,20 +916,26 @@ def test_when_another_s_time_is_up_it_is_overtaken(arena):
     assert cache.get(1) == "mine"
 
 
-def test_another_s_failure_is_a_load_error(arena):
+def test_another_s_failure_is_a_load_error(arena, monkeypatch):
     cache = arena.cache("c", load=lambda key: "mine")
     lease = cache._lease_take(1, 60_000)[1]
+    waits = threading.Event()
+    tell_of_waits(monkeypatch, waits.set)
     call = Call(cache.fetch, 1)
-    eventually(lambda: waiters(cache, 1) == 0)
-    time.sleep(0.02)
+    assert waits.wait(LONG)
     cache._lease_fail(lease, _loading_flights._note_of(ValueError("no")))
     error = call.ended().error
-    if error is None:  # it came too late to wait
-        assert call.value == "mine"
-    else:
-        assert isinstance(error, forebay.LoadError) and isinstance(error, RuntimeError)
-        assert str(error).startswith("loading 1 failed in process ") and str(error).endswith(": ValueError: no")
+    assert isinstance(error, forebay.LoadError) and isinstance(error, RuntimeError)
+    assert str(error).startswith("loading 1 failed in process ") and str(error).endswith(": ValueError: no")
     assert cache.fetch(1) == "mine"
+
+
+def test_a_failure_that_cannot_be_put_in_words_is_told_by_its_type(arena):
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError
+
+    assert _loading_flights._note_of(Odd()).endswith(b": Odd")
 
 
 def test_another_that_found_none_or_cannot_store_says_so(arena):
@@ -1135,8 +1153,8 @@ def test_a_cache_that_loads_is_freed_with_its_last_reference(arena):
         gc.enable()
 
 
-def interrupt_at(number):
-    """A trace function that raises Stop at the n-th step of the modules of loading: a call, or a line.
+def interrupt_at(number, interrupt=Stop):
+    """A trace function that raises an exception at the n-th step of the modules of loading: a call, or a line.
 
     Not at `try:`, nor at the end of a `with lock:`: lines for tracers, but nothing at which the interpreter
     looks for signals.
@@ -1152,7 +1170,7 @@ def interrupt_at(number):
         if event == "call" or (event == "line" and line != "try:" and not line.endswith("lock:")):
             left -= 1
             if left == 0:
-                raise Stop
+                raise interrupt
         return trace
 
     return trace, lambda: left > 0

@@ -328,6 +328,25 @@ static void a_failure_is_told_to_those_who_waited_for_it(void **state)
     close_without_leases(&f);
 }
 
+static void a_value_that_there_is_no_room_for_ends_its_lease_with_an_empty_reason(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    char text[FOREBAY_LEASE_REASON_MAX];
+    size_t length = 9, size = (size_t)forebay_arena_max_entry(f.arena) + 1;
+    char *large = calloc(1, size);
+    assert_non_null(large);
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    assert_int_equal(forebay_lease_store(f.cache, &lease, "key", 3, large, size, FOREBAY_KIND_BYTES, &(forebay_set_options){0}),
+                     FOREBAY_TOOBIG);
+    free(large);
+    assert_int_equal(forebay_lease_wait(f.cache, &lease, 0), FOREBAY_OK);
+    assert_int_equal(forebay_lease_reason(f.cache, &lease, text, &length), FOREBAY_OK);
+    assert_int_equal(length, 0);
+    close_without_leases(&f);
+}
+
 /* The page that counts tokens may be lost in a power failure, those of the notes not. */
 static void a_reason_of_before_a_reboot_is_nobodys(void **state)
 {
@@ -524,6 +543,7 @@ int main(void)
         cmocka_unit_test(words_of_the_dead_are_free_again_where_there_is_no_other),
         cmocka_unit_test(where_there_is_no_room_one_goes_without),
         cmocka_unit_test(a_failure_is_told_to_those_who_waited_for_it),
+        cmocka_unit_test(a_value_that_there_is_no_room_for_ends_its_lease_with_an_empty_reason),
         cmocka_unit_test(a_reason_of_before_a_reboot_is_nobodys),
         cmocka_unit_test(arguments_that_make_no_sense_are_refused),
         cmocka_unit_test(no_two_leases_have_the_same_word),

@@ -295,6 +295,15 @@ static int store_leased(const leased_store *s, PyObject *value)
     return stored;
 }
 
+/* Whatever failed: it may not have come to the store. */
+static void end_not_stored(cache_object *self, const forebay_lease *lease)
+{
+    if (PyErr_ExceptionMatches(self->state->errors[CORE_TOO_BIG_ERROR]))
+        forebay_lease_fail(self->cache, lease, "", 0);
+    else
+        forebay_lease_end(self->cache, lease);
+}
+
 PyObject *cache_lease_store(PyObject *object, PyObject *arguments, PyObject *keywords)
 {
     static char *const names[] = { "", "", "", "ttl", "tags", NULL };
@@ -314,7 +323,7 @@ PyObject *cache_lease_store(PyObject *object, PyObject *arguments, PyObject *key
         store_options_clear(&options);
     }
     if (stored < 0 && self->cache != NULL)
-        forebay_lease_end(self->cache, &lease.lease); /* whatever failed: it may not have come to the store */
+        end_not_stored(self, &lease.lease);
     return stored < 0 ? NULL : PyBool_FromLong(stored);
 }
 
