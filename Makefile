@@ -3,7 +3,7 @@
 .PHONY: help build demo test bench soak fuzz clean
 
 help:
-	@echo 'make demo    four workers on real data, with and without the arena'
+	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
 	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
 	@echo 'make bench   side by side with its peers'
 	@echo 'make soak    the long versions of the proof; hours'

@@ -247,7 +247,7 @@ def missing(title: str, command: str) -> str:
 
 
 def demo_table(outcome: dict[str, Any]) -> Table:
-    usual, arena = outcome["ways"]["lru_cache"], outcome["ways"]["arena"]
+    usual, arena = outcome["memory"]["ways"]["lru_cache"], outcome["memory"]["ways"]["arena"]
     shown = (
         ("memory of all processes together, MiB", "memory_bytes", mib),
         ("private memory, MiB", "private_bytes", mib),
@@ -264,14 +264,46 @@ def demo_table(outcome: dict[str, Any]) -> Table:
     return Table("Four workers, one database", ["", "own lru_cache each", "one arena"], rows)
 
 
+def cold_start_table(outcome: dict[str, Any]) -> Table:
+    usual, arena = outcome["ways"]["lru_cache"], outcome["ways"]["arena"]
+    shown = (
+        ("database queries, all workers", "queries", lambda v: f"{v:,}"),
+        ("records read from the database", "records_read", lambda v: f"{v:,}"),
+        ("until all workers are done, s", "duration_seconds", lambda v: f"{v:.2f}"),
+    )
+    rows = [[title, text(usual[key]), text(arena[key])] for title, key, text in shown]
+    title = (f"Cold start of all workers at once: {outcome['pages_per_worker']:,} pages of {outcome['page']} zipfian records each, "
+             f"{outcome['records_wanted']:,} different ones together")  # fmt: skip
+    return Table(title, ["", "own lru_cache each", "fetch_many"], rows,
+                 "SQLite answers inside the worker: there is no round trip to a server, which each query would cost.")  # fmt: skip
+
+
+def stampede_table(outcome: dict[str, Any]) -> Table:
+    shown = (
+        ("database queries, all workers", "queries", lambda v: f"{v:,}"),
+        ("reads", "reads", lambda v: f"{v:,}"),
+        ("p50 of a read, us", "p50_us", lambda v: f"{v:.1f}"),
+        ("longest wait of a reader, ms", "longest_ms", lambda v: f"{v:,.0f}"),
+        ("duration, s", "duration_seconds", lambda v: f"{v:.1f}"),
+    )
+    ways = [outcome["ways"][way] for way in ("get_set", "fetch", "stale")]
+    rows = [[title, *(text(way[key]) for way in ways)] for title, key, text in shown]
+    title = (f"Stampede on one hot key: {outcome['threads_per_worker']} threads of each worker, ttl {outcome['ttl_seconds']:g} s, "
+             f"a query of {outcome['query_ms']:.0f} ms")  # fmt: skip
+    return Table(title, ["", "get, query, set", "fetch", "fetch, stale="], rows,
+                 f"A thread pauses for {outcome['pause_seconds'] * 1000:g} ms between two reads; the value is there at the start. The query computes: "
+                 "those that run at once share the processors.")  # fmt: skip
+
+
 def demo_section() -> str:
     command = "forebay demo --json > build/bench/demo.json"
     outcome = read("demo.json")
     if outcome is None:
         return missing("The main job", command)
-    lead = [f"{outcome['records']:,} cities of GeoNames in SQLite, {outcome['workers']} workers, {outcome['seconds']:g} s of zipfian reads "
+    lead = [f"{outcome['date']}; {outcome['records']:,} cities of GeoNames in SQLite, {outcome['workers']} workers, {outcome['seconds']:g} s of zipfian reads "
             f"after every worker has read every record once; Python {outcome['python']}."]  # fmt: skip
-    return section("The main job", command, lead, [demo_table(outcome)])
+    tables = [demo_table(outcome), cold_start_table(outcome["cold_start"]), stampede_table(outcome["stampede"])]
+    return section("The main job", command, lead, tables)
 
 
 def speed_section() -> str:

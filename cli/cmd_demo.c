@@ -103,7 +103,7 @@ static int run_raw(int argc, char **argv)
 const fb_command fb_cmd_demo = {
     .name = "demo",
     .synopsis = "[...]",
-    .summary = "show what one arena saves four worker processes",
+    .summary = "show what one arena saves worker processes",
     .details = "Run python3 -m forebay.demo with the same arguments; forebay demo --help lists them.\n"
                "The interpreter is $FOREBAY_PYTHON, else the python3 in the folder of this command,\n"
                "else the python3 of PATH.\n",

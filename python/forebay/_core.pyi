@@ -431,7 +431,7 @@ def _memoized(
     function: Callable[..., Any],
     name: str,
     resolve: Callable[[], Cache[Any, Any]],
-    store: Callable[[tuple[str, bytes], Any], object],
+    miss: Callable[[tuple[str, bytes], tuple[Any, ...], dict[str, Any]], Any],
     digest: Callable[[bytes], bytes],
     key: Callable[..., Any] | None,
     typed: bool,

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from forebay._core import Arena, Cache, FullError, TooBigError, _memoized
+from forebay import _loading
+from forebay._core import Arena, Cache, _memoized
 
 _P = ParamSpec("_P")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -95,17 +96,18 @@ def memoize(
     name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
     tags = (name, *tags)
 
-    def store(cache_key: tuple[str, bytes], result: Any) -> None:
-        if condition is not None and not condition(result):
-            return
-        lifetime = ttl(result) if callable(ttl) else ttl
-        try:
-            memo.cache.set(cache_key, result, ttl=lifetime, tags=tags)
-        except (FullError, TooBigError):
-            pass  # it is a cache: the result is good all the same
+    def keep(result: Any) -> tuple[bool, Any, tuple[Any, ...]]:
+        """Is it to be stored, for how long, with which tags?"""
+        stored = condition is None or condition(result)
+        return bool(stored), ttl(result) if stored and callable(ttl) else ttl, tags
 
-    memo = _memoized(function, name, functools.partial(_resolve, home, lazy), store, _digest, key, typed)
-    wrapper: Any = _coroutine_function(memo, function, store) if inspect.iscoroutinefunction(function) else memo
+    def miss(cache_key: tuple[str, bytes], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _loading.fetch_with(memo.cache, cache_key, lambda: function(*args, **kwargs), keep, tags=tags)
+
+    memo = _memoized(function, name, functools.partial(_resolve, home, lazy), miss, _digest, key, typed)
+    wrapper: Any = memo
+    if inspect.iscoroutinefunction(function):
+        wrapper = _coroutine_function(memo, function, keep, tags)
     functools.update_wrapper(wrapper, function)
     wrapper.cache_info = functools.partial(_cache_info, memo, name)
     wrapper.cache_clear = lambda: memo.cache.invalidate_tag(name)
@@ -115,13 +117,14 @@ def memoize(
     return wrapper
 
 
-def _coroutine_function(memo: Any, function: Callable[..., Any], store: Callable[[Any, Any], None]) -> Any:
+def _coroutine_function(
+    memo: Any, function: Callable[..., Any], keep: Callable[[Any], tuple[bool, Any, Any]], tags: tuple[Any, ...]
+) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         found, value_or_key = memo._find(*args, **kwargs)
         if found:
             return value_or_key
-        result = await function(*args, **kwargs)
-        store(value_or_key, result)
+        result = await _loading.afetch_with(memo.cache, value_or_key, lambda: function(*args, **kwargs), keep, tags=tags)
         return memo._as_found(result)
 
     return wrapper

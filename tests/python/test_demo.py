@@ -23,6 +23,14 @@ def start(*options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def figures_of(part: str, *options: str) -> dict:
+    demo = start("--only", part, "--json", *options)
+    out, err = demo.communicate(timeout=120)
+    assert demo.returncode == 0, err
+    assert_nothing_is_left(demo.pid, [])
+    return json.loads(out)
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -45,23 +53,57 @@ def assert_nothing_is_left(pid: int, workers: list[int]) -> None:
 
 
 def test_both_ways_serve_all_records_and_the_arena_asks_the_database_less():
-    demo = start("--seconds", "0.3", "--json")
-    out, err = demo.communicate(timeout=120)
-    assert demo.returncode == 0, err
-    found = json.loads(out)
-    usual, arena = found["ways"]["lru_cache"], found["ways"]["arena"]
+    found = figures_of("memory", "--seconds", "0.3")
+    usual, arena = found["memory"]["ways"]["lru_cache"], found["memory"]["ways"]["arena"]
+    assert "cold_start" not in found and "stampede" not in found
     assert found["records"] == ROWS and usual["workers_measured"] == arena["workers_measured"] == 4
     assert usual["queries_warm_up"] == 4 * ROWS
     # all four may miss a record at once: then each of them asks
     assert ROWS <= arena["queries_warm_up"] < usual["queries_warm_up"]
     assert arena["arena_block_bytes"] <= 8 << 20 and arena["reads"] > 0 and usual["reads"] > 0
+
+
+def test_in_a_cold_start_each_record_is_read_from_the_database_once_for_all_workers():
+    found = figures_of("cold-start")["cold_start"]
+    usual, arena = found["ways"]["lru_cache"], found["ways"]["arena"]
+    assert usual["workers_measured"] == arena["workers_measured"] == 4
+    assert arena["records_read"] == found["records_wanted"] <= ROWS
+    assert arena["queries"] <= arena["records_read"]
+    assert usual["queries"] == usual["records_read"] > arena["records_read"]
+
+
+def test_of_a_hot_key_there_is_one_load_for_each_time_it_expires():
+    found = figures_of("stampede", "--seconds", "2.4")["stampede"]
+    for name in ("fetch", "stale"):
+        way = found["ways"][name]
+        assert 1 <= way["queries"] <= way["duration_seconds"] / found["ttl_seconds"] + 1
+        assert way["reads"] > 0 and way["workers_measured"] == 4
+    assert found["ways"]["get_set"]["queries"] >= 1
+
+
+def test_all_parts_are_shown_when_none_is_asked_for():
+    demo = start("--seconds", "0.2", "--workers", "2")
+    out, err = demo.communicate(timeout=120)
+    assert demo.returncode == 0, err
+    for title in ("Memory: ", "Cold start: ", "Stampede: "):
+        assert f"\n{title}" in out
     assert_nothing_is_left(demo.pid, [])
 
 
-@pytest.mark.parametrize("way", [0, 1], ids=["lru_cache", "arena"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_workers_run_leaves_nothing_behind(way, number):
-    demo = start("--seconds", "2")
+@pytest.mark.parametrize(
+    "part, way, number",
+    [
+        ("memory", 0, signal.SIGINT),
+        ("memory", 1, signal.SIGINT),
+        ("memory", 0, signal.SIGTERM),
+        ("cold-start", 0, signal.SIGTERM),
+        ("cold-start", 1, signal.SIGINT),
+        ("stampede", 0, signal.SIGTERM),
+        ("stampede", 1, signal.SIGINT),
+    ],
+)
+def test_a_signal_while_workers_run_leaves_nothing_behind(part, way, number):
+    demo = start("--seconds", "2", "--only", part)
     first = workers = wait_for(lambda: len(children(demo.pid)) == 4 and children(demo.pid))
     if way == 1:
         workers = wait_for(lambda: (c := children(demo.pid)) and len(c) == 4 and not set(c) & set(first) and c)
@@ -81,21 +123,30 @@ def test_ctrl_c_before_any_worker_runs_leaves_nothing_behind(delay):
     assert_nothing_is_left(demo.pid, [])
 
 
-def test_a_killed_worker_is_reported_and_the_others_go_on():
-    demo = start("--seconds", "1", "--json")
+@pytest.mark.parametrize(
+    "part, way, title",
+    [
+        ("memory", "lru_cache", "own lru_cache"),
+        ("cold-start", "lru_cache", "cold start, own lru_cache"),
+        ("stampede", "get_set", "stampede, get, query, set"),
+    ],
+)
+def test_a_killed_worker_is_reported_and_the_others_go_on(part, way, title):
+    demo = start("--seconds", "0.5", "--only", part, "--json")
     workers = wait_for(lambda: len(children(demo.pid)) == 4 and children(demo.pid))
     os.kill(workers[1], signal.SIGKILL)
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 1
-    usual = json.loads(out)["ways"]["lru_cache"]
+    usual = json.loads(out)[part.replace("-", "_")]["ways"][way]
     assert usual["workers_measured"] == 3
-    assert usual["workers_lost"] == [f"own lru_cache: worker 1 (pid {workers[1]}) was killed by SIGKILL"]
+    assert usual["workers_lost"] == [f"{title}: worker 1 (pid {workers[1]}) was killed by SIGKILL"]
     assert usual["workers_lost"][0] in err
     assert_nothing_is_left(demo.pid, workers)
 
 
-def test_all_workers_killed_is_an_error_not_a_hang():
-    demo = start("--seconds", "1")
+@pytest.mark.parametrize("part", ["memory", "stampede"])
+def test_all_workers_killed_is_an_error_not_a_hang(part):
+    demo = start("--seconds", "0.5", "--only", part)
     workers = wait_for(lambda: len(children(demo.pid)) == 4 and children(demo.pid))
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
@@ -104,7 +155,7 @@ def test_all_workers_killed_is_an_error_not_a_hang():
     assert_nothing_is_left(demo.pid, workers)
 
 
-@pytest.mark.parametrize("options", [["--size", "many"], ["--workers", "0"], ["--seconds", "nan"], ["--rows", "-1"]])
+@pytest.mark.parametrize("options", [["--size", "many"], ["--workers", "0"], ["--seconds", "nan"], ["--rows", "-1"], ["--only", "x"]])
 def test_a_senseless_option_is_refused_before_anything_is_made(options):
     demo = start(*options)
     _, err = demo.communicate(timeout=60)

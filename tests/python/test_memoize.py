@@ -4,12 +4,16 @@
 import asyncio
 import inspect
 import multiprocessing
+import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import forebay
 import pytest
 from forebay.testing import Clock
+from forking import fork_to_run, wait_for
 
 
 @pytest.fixture
@@ -344,3 +348,139 @@ def test_forked_workers_share_the_results():
     before = calls_here.value
     assert [slow(number) for number in range(20)] == [number * number for number in range(20)]
     assert calls_here.value == before
+
+
+# ---- of several that miss at once, one calls
+
+
+def test_of_threads_that_miss_at_once_one_calls_the_function(arena):
+    calls = []
+    gate = threading.Barrier(8)
+
+    @arena.memoize
+    def slow(number):
+        calls.append(number)
+        time.sleep(0.05)
+        return {"number": number}
+
+    def ask(_):
+        gate.wait()
+        return slow(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [{"number": 1}] * 8
+    assert calls == [1]
+
+
+def test_of_processes_that_miss_at_once_one_calls_the_function(path):
+    down, up = os.pipe()
+    with forebay.open(path, "8MiB") as arena:
+
+        @arena.memoize
+        def slow(number):
+            os.write(up, b"x")
+            time.sleep(0.2)
+            return number * 2
+
+        def child():
+            assert slow(21) == 42
+
+        for pid in [fork_to_run(child) for _ in range(4)]:
+            wait_for(pid)
+        os.close(up)
+        with open(down, "rb") as calls:
+            assert calls.read() == b"x"
+
+
+def test_of_tasks_that_miss_at_once_one_awaits_the_function(arena):
+    calls = []
+
+    @arena.memoize
+    async def slow(number):
+        calls.append(number)
+        await asyncio.sleep(0.02)
+        return [number]
+
+    async def main():
+        return await asyncio.gather(*(slow(5) for _ in range(10)))
+
+    assert asyncio.run(main()) == [[5]] * 10
+    assert calls == [5]
+
+
+def test_an_error_is_raised_to_all_who_wait_and_the_next_call_calls_again(arena):
+    calls = []
+    gate = threading.Barrier(4)
+
+    @arena.memoize
+    def failing(number):
+        calls.append(number)
+        time.sleep(0.05)
+        if len(calls) == 1:
+            raise LookupError("no such number")
+        return number
+
+    def ask(_):
+        gate.wait()
+        with pytest.raises(LookupError, match="no such number"):
+            failing(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert calls == [1]
+    assert failing(1) == 1
+
+
+def test_what_is_forgotten_during_a_call_is_not_stored(arena):
+    @arena.memoize
+    def forgotten(number):
+        if number == 1:
+            forgotten.cache_clear()
+        elif number == 2:
+            forgotten.invalidate(2)
+        return number
+
+    assert [forgotten(number) for number in (1, 2, 3)] == [1, 2, 3]
+    assert [forgotten.cache_key(number) in forgotten.cache for number in (1, 2, 3)] == [False, False, True]
+
+
+def test_a_function_that_calls_itself(arena):
+    calls = []
+
+    @arena.memoize
+    def fibonacci(n):
+        calls.append(n)
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    assert fibonacci(80) == 23416728348467685
+    assert sorted(calls) == list(range(81))
+    assert fibonacci(81) == 37889062373143906
+    assert len(calls) == 82
+
+
+def test_a_function_that_needs_its_own_result(arena):
+    @arena.memoize
+    def endless(n):
+        return endless(n)
+
+    with pytest.raises(forebay.RecursiveLoadError, match="needs that very key"):
+        endless(1)
+
+
+def test_a_result_that_is_not_to_be_kept_holds_nobody_up(path):
+    """Others do not wait for each other in turn: all but the first are inside at once."""
+    with forebay.open(path, "8MiB") as arena:
+        counter = arena.cache("counter")
+
+        @arena.memoize(condition=lambda result: False)
+        def slow(number):
+            if counter.incr("inside") > 1:
+                end = time.monotonic() + 60
+                while counter.get("inside") < 4:
+                    assert time.monotonic() < end
+                    time.sleep(0.001)
+            return number
+
+        for pid in [fork_to_run(lambda: slow(1)) for _ in range(4)]:
+            wait_for(pid)
+        assert slow.cache_info().currsize == 0

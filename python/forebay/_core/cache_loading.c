@@ -13,7 +13,7 @@
 PyObject *cache_look(PyObject *object, PyObject *key)
 {
     cache_object *self = (cache_object *)object;
-    PyObject *value;
+    PyObject *value = NULL;
     if (cache_look_up(self, key, &value) < 0 || value != NULL)
         return value;
     forebay_kind kind;

@@ -5,7 +5,7 @@
 #include "core.h"
 
 #define CORE_MEMOIZED_DOC                                                                                    \
-    "_memoized(function, name, resolve, store, digest, key, typed, /)\n--\n\n"                               \
+    "_memoized(function, name, resolve, miss, digest, key, typed, /)\n--\n\n"                               \
     "The callable behind forebay._memoize.memoize()."
 PyObject *core_memoized(PyObject *module, PyObject *arguments);
 

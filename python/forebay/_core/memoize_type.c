@@ -19,7 +19,7 @@ typedef struct memoized_object {
     core_state *state;
     PyObject *function;  /* owned, as all that follow: what is memoized */
     PyObject *resolve;   /* () -> Cache, at the first call */
-    PyObject *store;     /* (key, result): decides whether and for how long */
+    PyObject *miss;      /* (key, arguments, keywords): the result, of this call or of another's at the moment */
     PyObject *digest;    /* bytes -> bytes */
     PyObject *key;       /* NULL, or what makes the key of the arguments */
     PyObject *name;      /* str, the first part of all keys */
@@ -194,15 +194,33 @@ static int find(memoized_object *self, const memo_key *key, PyObject **value)
     return 0;
 }
 
-static PyObject *compute(memoized_object *self, const memo_key *key, PyObject *const *arguments, size_t nargsf, PyObject *names)
+static PyObject *positional_arguments(PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *key_for_store = key_object(self, key);
-    PyObject *result = key_for_store == NULL ? NULL : PyObject_Vectorcall(self->function, arguments, nargsf, names);
-    PyObject *stored = result == NULL ? NULL : PyObject_CallFunctionObjArgs(self->store, key_for_store, result, NULL);
-    Py_XDECREF(key_for_store);
-    if (stored == NULL)
-        Py_CLEAR(result);
-    Py_XDECREF(stored);
+    PyObject *tuple = PyTuple_New(count);
+    for (Py_ssize_t i = 0; tuple != NULL && i < count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(arguments[i]));
+    return tuple;
+}
+
+/* Of those that follow the positional ones. */
+static PyObject *keyword_arguments(PyObject *const *values, PyObject *names)
+{
+    PyObject *keywords = PyDict_New();
+    for (Py_ssize_t i = 0; keywords != NULL && names != NULL && i < PyTuple_GET_SIZE(names); i++)
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), values[i]) < 0)
+            Py_CLEAR(keywords);
+    return keywords;
+}
+
+static PyObject *compute(memoized_object *self, const memo_key *key, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    PyObject *key_for_miss = key_object(self, key), *positional = positional_arguments(arguments, count);
+    PyObject *keywords = keyword_arguments(arguments + count, names), *result = NULL;
+    if (key_for_miss != NULL && positional != NULL && keywords != NULL)
+        result = PyObject_CallFunctionObjArgs(self->miss, key_for_miss, positional, keywords, NULL);
+    Py_XDECREF(key_for_miss);
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
     return result != NULL && self->cache != NULL ? cache_as_read(self->cache, result) : result;
 }
 
@@ -213,7 +231,7 @@ static PyObject *memoized_call(PyObject *object, PyObject *const *arguments, siz
     PyObject *value = NULL;
     if (make_key(self, arguments, PyVectorcall_NARGS(nargsf), names, &key) < 0 || find(self, &key, &value) < 0)
         return NULL;
-    return value != NULL ? value : compute(self, &key, arguments, nargsf, names);
+    return value != NULL ? value : compute(self, &key, arguments, PyVectorcall_NARGS(nargsf), names);
 }
 
 PyDoc_STRVAR(memoized_cache_key_doc, "cache_key($self, /, *args, **kwargs)\n--\n\n"
@@ -295,9 +313,9 @@ static int make_prefix(memoized_object *self)
 PyObject *core_memoized(PyObject *module, PyObject *arguments)
 {
     core_state *state = core_state_of(module);
-    PyObject *function, *name, *resolve, *store, *digest, *key;
+    PyObject *function, *name, *resolve, *miss, *digest, *key;
     int typed;
-    if (!PyArg_ParseTuple(arguments, "OUOOOOp:_memoized", &function, &name, &resolve, &store, &digest, &key, &typed))
+    if (!PyArg_ParseTuple(arguments, "OUOOOOp:_memoized", &function, &name, &resolve, &miss, &digest, &key, &typed))
         return NULL;
     memoized_object *self = PyObject_GC_New(memoized_object, state->memoized_type);
     if (self == NULL)
@@ -306,7 +324,7 @@ PyObject *core_memoized(PyObject *module, PyObject *arguments)
     self->state = state;
     self->function = Py_NewRef(function);
     self->resolve = Py_NewRef(resolve);
-    self->store = Py_NewRef(store);
+    self->miss = Py_NewRef(miss);
     self->digest = Py_NewRef(digest);
     self->key = key == Py_None ? NULL : Py_NewRef(key);
     self->name = Py_NewRef(name);
@@ -330,7 +348,7 @@ static int memoized_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->function);
     Py_VISIT(self->resolve);
-    Py_VISIT(self->store);
+    Py_VISIT(self->miss);
     Py_VISIT(self->digest);
     Py_VISIT(self->key);
     Py_VISIT(self->dict);
@@ -343,7 +361,7 @@ static int memoized_clear(PyObject *object)
     memoized_object *self = (memoized_object *)object;
     Py_CLEAR(self->function);
     Py_CLEAR(self->resolve);
-    Py_CLEAR(self->store);
+    Py_CLEAR(self->miss);
     Py_CLEAR(self->digest);
     Py_CLEAR(self->key);
     Py_CLEAR(self->dict);

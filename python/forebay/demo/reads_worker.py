@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker of the demo: warms up, waits for "go", reads for some seconds, reports.
-
-It is started by demo.py with its orders as a JSON argument, and writes one JSON
-line for each report to stdout.  When the demo is gone its pipes are closed, and
-it ends.
-"""
+"""A worker that warms up, waits for "go", reads for some seconds and measures."""
 
 from __future__ import annotations
 
 import functools
 import gc
-import json
-import signal
-import sqlite3
 import sys
 import time
 from array import array
@@ -20,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("geonameid", "name", "latitude", "longitude", "countrycode", "population",
-           "timezone", "admin1code", "alternatenames")  # fmt: skip
+from forebay.demo.data import Database, Record, read_ids
+from forebay.demo.orders import report, wait_for_go, work
+
 CHUNK = 256  # reads between two looks at the clock
 TIMED_CHUNKS = 4  # in one chunk of so many each read is timed; the others give the rate
 BUCKET_NS = 8
@@ -29,29 +22,7 @@ BUCKETS = 1 << 16  # the last one takes all that is longer: 524 us
 PRIVATE = ("Private_Clean:", "Private_Dirty:")
 REPORT_EVERY = 8192  # reads of the warm-up
 
-Record = dict[str, Any]
 Reader = Callable[[int], Record]
-
-
-def row_of_record(record: Record) -> list[Any]:
-    *plain, names = (record[column] for column in COLUMNS)
-    return [*plain, json.dumps(names, ensure_ascii=False)]
-
-
-class Database:
-    """The source of the records: one query for each."""
-
-    def __init__(self, path: Path) -> None:
-        self.connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        self.query = f"SELECT {', '.join(COLUMNS)} FROM city WHERE geonameid = ?"
-        self.queries = 0
-
-    def record(self, number: int) -> Record:
-        self.queries += 1
-        row = self.connection.execute(self.query, (number,)).fetchone()
-        record = dict(zip(COLUMNS, row))
-        record["alternatenames"] = json.loads(record["alternatenames"])
-        return record
 
 
 def lru_reader(database: Database, spec: dict[str, Any]) -> Reader:
@@ -136,16 +107,6 @@ class CollectorTime:
             self.seconds += time.perf_counter() - self.begin
 
 
-def report(**fields: Any) -> None:
-    sys.stdout.write(json.dumps(fields) + "\n")
-    sys.stdout.flush()
-
-
-def wait_for_go() -> None:
-    if not sys.stdin.readline():
-        sys.exit(1)  # the demo is gone
-
-
 def warm_up(read: Reader, ids: array[int]) -> float:
     begin = time.perf_counter()
     for done, number in enumerate(ids):
@@ -186,19 +147,13 @@ def measure(read: Reader, ids: array[int], seconds: float, timer: int, histogram
     return reads, spent
 
 
-def load_ids(path: Path) -> array[int]:
-    ids: array[int] = array("q")
-    ids.frombytes(path.read_bytes())
-    return ids
-
-
 def serve(spec: dict[str, Any]) -> dict[str, Any]:
     folder = Path(spec["folder"])
-    warm = load_ids(folder / f"warm-{spec['number']}")
-    ids = load_ids(folder / f"reads-{spec['number']}")
+    warm = read_ids(folder / f"warm-{spec['number']}")
+    ids = read_ids(folder / f"reads-{spec['number']}")
     histogram: array[int] = array("q", bytes(8 * BUCKETS))
     timer = timer_cost()
-    database = Database(folder / "cities.sqlite")
+    database = Database(folder)
     collector = CollectorTime()
     gc.collect()
     collector.seconds = 0.0
@@ -224,16 +179,5 @@ def serve(spec: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> int:
-    # SIGINT stays blocked as inherited: Ctrl-C is for the demo, which ends its workers
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
-    try:
-        report(result=serve(json.loads(sys.argv[1])))
-        wait_for_go()
-    except BrokenPipeError:
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(work(serve))

@@ -1,0 +1,685 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flights: the keys that are being loaded in this process, and their leases.
+
+A key that is missing has one flight here, which all callers of this process
+join, and one lease in the arena, which keeps other processes from loading it
+too.  Threads (_loading_threads) and tasks (_loading_tasks) bring flights from
+QUEUED over TAKEN and LOADING to their outcome; whatever happens to whoever
+loads, a flight gets an outcome, and those who wait for it are woken.
+
+Clean-up is written so that it may run twice, and does if an interrupt (Ctrl-C)
+comes in the middle of it.  That is written out where it is done: in a helper the
+interrupt could come before its first line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from forebay._core import ABSENT, MISSING, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
+from forebay._loading_options import OMITTED, Options, seconds_of
+
+log = logging.getLogger("forebay")
+
+ALONE_NOTE: Final = b""  # what was loaded is not to be stored: load for yourself
+ABSENT_NOTE: Final = b"\0absent"  # there is none, and that is not stored
+LOOK_AGAIN = 1.0  # seconds, for those whose waker was cut short by a second interrupt
+_SHOWN = 100  # characters of a key in a message
+
+
+class State(Enum):
+    QUEUED = "nobody does anything for it yet"
+    TAKEN = "somebody is about to load it"
+    LOADING = "its loader runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    value: Any
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Somebody else has the lease: wait for it."""
+
+    lease: bytes
+
+
+class Again:
+    """Look at the cache again; if it is not there, begin anew."""
+
+
+AGAIN: Final = Again()
+Outcome = Loaded | Failed | Foreign | Again
+
+
+class Waiter(Protocol):
+    """Who waits for flights."""
+
+    def wake(self) -> None:
+        """Called by any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How to load a key, where the cache has no loader: call() it; keep(result): is it to be stored, ttl, tags."""
+
+    call: Callable[[], Any]
+    keep: Callable[[Any], tuple[bool, Any, Iterable[Any]]]
+    tags: tuple[Any, ...] = ()  # known before: what invalidates them during the call, counts
+    asynchronous: bool = False
+
+
+class Flight:
+    """A key being loaded."""
+
+    __slots__ = (
+        "alone",
+        "asynchronous",
+        "background",
+        "due",
+        "key",
+        "lease",
+        "marks",
+        "name",
+        "order",
+        "outcome",
+        "replaces",
+        "state",
+        "waiters",
+    )
+
+    def __init__(self, name: bytes, key: Any, order: Order | None, asynchronous: bool) -> None:
+        self.name = name
+        self.key = key
+        self.order = order
+        self.asynchronous = asynchronous
+        self.marks = _marks.get()
+        self.state = State.QUEUED
+        self.lease: bytes | None = None
+        self.alone = False  # to be loaded without a lease
+        self.replaces = False  # an entry that is there is no reason not to load
+        self.background = False  # nobody is told of a failure but the log
+        self.due = math.inf  # time.monotonic() from when on nobody waits for it any longer
+        self.outcome: Outcome | None = None
+        self.waiters: set[Waiter] = set()
+
+    @property
+    def waits(self) -> bool:
+        """For somebody to take it."""
+        return self.outcome is None and self.state is State.QUEUED
+
+
+class Request:
+    """Flights that one caller began."""
+
+    __slots__ = ("flights",)
+
+    def __init__(self) -> None:
+        self.flights: deque[Flight] = deque()
+
+
+class Queue:
+    """Requests that wait; Flights.lock is held for all of it."""
+
+    def __init__(self) -> None:
+        self._requests: deque[Request] = deque()
+
+    def add(self, request: Request) -> None:
+        self._requests.append(request)
+
+    def put_back(self, flight: Flight) -> None:
+        request = Request()
+        request.flights.append(flight)
+        self._requests.appendleft(request)
+
+    def remove(self, request: Request) -> None:
+        with contextlib.suppress(ValueError):
+            self._requests.remove(request)
+
+    def take(self, count: int, into: list[Flight]) -> None:
+        """Of each request in turn, so that one key does not wait behind a thousand of another caller."""
+        end = len(into) + count
+        while self._requests and len(into) < end:
+            flights = self._requests[0].flights
+            while flights and not flights[0].waits:
+                flights.popleft()
+            if flights:
+                into.append(flights[0])  # first: a flight may be in two places, but not in none
+                flights[0].state = State.TAKEN
+                flights.popleft()
+            if flights:
+                self._requests.rotate(-1)
+            else:
+                self._requests.popleft()
+
+    def __len__(self) -> int:
+        return sum(1 for request in self._requests for flight in request.flights if flight.waits)
+
+
+class Deadline:
+    """When a caller stops waiting."""
+
+    __slots__ = ("_at", "_timeout")
+
+    def __init__(self, timeout: float | timedelta | None) -> None:
+        self._timeout = math.inf
+        if timeout is not None:
+            self._timeout = seconds_of(timeout, "timeout")
+            if self._timeout == 0:
+                raise ValueError("timeout must be more than 0 seconds; None waits as long as it takes")
+        self._at = time.monotonic() + self._timeout
+
+    def left(self) -> float:
+        return max(self._at - time.monotonic(), 0.0)
+
+    def check(self, cache: Any, keys: Sequence[Any]) -> None:
+        if self.left() == 0:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise TimeoutError(
+                f"{shown(keys[0])}{more} of cache {cache.name!r} was not loaded within {self._timeout:g} seconds"
+            )
+
+
+def shown(key: Any) -> str:
+    text = repr(key)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+# ---- who is inside which load
+
+
+_marks: ContextVar[tuple[Mark, ...]] = ContextVar("forebay: loads under way", default=())
+_era = 0  # a forked child is in none of its parent's loads
+
+
+class Mark:
+    """A load under way, for what runs in it: it must not wait for itself."""
+
+    __slots__ = ("_active", "_era", "_flights", "_names", "_outer", "_scope", "_token")
+
+    def __init__(self, flights: Flights, cache: Any, loaded: Sequence[Flight], around: tuple[Mark, ...] = ()) -> None:
+        self._flights = flights
+        self._scope = _scope_of(cache)
+        self._names = {flight.name for flight in loaded}
+        self._era = _era
+        self._active = True
+        self._outer = {mark for marks in (around, *(flight.marks for flight in loaded)) for mark in marks}
+        self._token: Token[tuple[Mark, ...]] | None = None
+
+    def begin(self) -> None:
+        self._token = _marks.set((*(mark for mark in self._outer if mark._counts()), self))
+
+    def end(self) -> None:
+        """Also where begin() was cut short."""
+        self._active = False
+        token, self._token = self._token, None
+        if token is not None:
+            with contextlib.suppress(ValueError):  # a coroutine that is thrown away is closed in another context
+                _marks.reset(token)
+
+    def _counts(self) -> bool:
+        return self._active and self._era == _era
+
+    @staticmethod
+    def refuse(cache: Any, wanted: Mapping[bytes, Any]) -> None:
+        """RecursiveLoadError if one of these keys is being loaded by a load that this is a part of."""
+        marks = [mark for mark in _marks.get() if mark._counts()]
+        if not marks:
+            return
+        scope = _scope_of(cache)
+        for mark in marks:
+            for name in mark._names & wanted.keys() if mark._scope == scope else ():
+                raise RecursiveLoadError(
+                    f"loading {shown(wanted[name])} of cache {cache.name!r} needs that very key: "
+                    "its loader asks for it, directly or through another load"
+                )
+
+    @staticmethod
+    def inside(flights: Flights) -> bool:
+        """Is this a part of a load of these flights?"""
+        return any(mark._flights is flights and mark._counts() for mark in _marks.get())
+
+
+def marks_here() -> tuple[Mark, ...]:
+    return _marks.get()
+
+
+def _scope_of(cache: Any) -> tuple[Any, str, int]:
+    """The same for all handles of a cache."""
+    arena = cache.arena
+    return arena.path or id(arena), cache.name, cache.version
+
+
+def _begin_era() -> None:
+    global _era
+    _era += 1
+
+
+os.register_at_fork(after_in_child=_begin_era)
+
+
+# ---- flights
+
+
+class Flights:
+    """The keys that one handle's callers in this process have loaded."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.forget()
+
+    def forget(self) -> None:
+        """In the child of a fork: what the parent loads is the parent's."""
+        self.lock = threading.Lock()  # with nothing in it that waits, or calls what users gave us
+        self.table: dict[bytes, Flight] = {}
+        self.queue = Queue()  # for threads to load
+        self.load_time = 0.0  # seconds, a running mean
+
+    def join(
+        self,
+        cache: Any,
+        wanted: Wanted,
+        waiter: Waiter,
+        request: Request,
+        flights: list[Flight],
+        *,
+        order: Order | None = None,
+        queue: Queue | None = None,
+    ) -> None:
+        """Put a flight for each key into `flights`; those that did not exist also into `request`, and that into `queue`."""
+        asynchronous = order.asynchronous if order is not None else self.options.asynchronous
+        with self.lock:
+            wanted.late.clear()
+            for name, key in wanted.missing.items():
+                flight = self.table.get(name)
+                if flight is None or wanted.anew or not self._joinable(cache, flight):
+                    flight = Flight(name, key, order, asynchronous)
+                    flight.alone = name in wanted.alone
+                    flight.replaces = wanted.anew
+                    request.flights.append(flight)
+                    self.table[name] = flight
+                elif flight.state is State.LOADING:
+                    wanted.late.add(name)
+                flight.waiters.add(waiter)
+                flights.append(flight)
+            if queue is not None and request.flights:
+                queue.add(request)
+
+    def _joinable(self, cache: Any, flight: Flight) -> bool:
+        """Whoever comes after an invalidation must not get what was loaded before it."""
+        if time.monotonic() >= flight.due:
+            return False
+        if flight.lease is None:
+            return flight.state is not State.LOADING
+        return bool(cache._lease_holds(flight.lease))
+
+    def leave(self, flights: Iterable[Flight], waiter: Waiter) -> None:
+        with self.lock:
+            for flight in flights:
+                flight.waiters.discard(waiter)
+
+    def add(self, flights: Sequence[Flight], queue: Queue | None) -> None:
+        """Flights that were not joined but made, in place of any that are there."""
+        request = Request()
+        with self.lock:
+            for flight in flights:
+                request.flights.append(flight)
+                self.table[flight.name] = flight
+            if queue is not None:
+                queue.add(request)
+
+    # -- before the load
+
+    def fill(
+        self,
+        cache: Any,
+        take: Callable[[int, list[Flight]], None],
+        into: list[Flight],
+        at_least_one: bool,
+    ) -> tuple[list[Flight], list[Flight]]:
+        """take() flights, and their leases, until a batch is full or none are left: those to be loaded.
+
+        All that are taken are put `into` the list.  The second list: flights that wait again, for no lease is free.
+        """
+        loaded: list[Flight] = []
+        while (room := self.options.max_batch - len(loaded)) > 0:
+            before = len(into)
+            with self.lock:
+                take(room, into)
+            if len(into) == before:
+                break
+            leased, left_over = self.take_leases(cache, into[before:], at_least_one and not loaded)
+            loaded += self.not_there(cache, leased)
+            if left_over:
+                return loaded, left_over
+        return loaded, []
+
+    def put_back(self, flights: Sequence[Flight], queue: Queue | None) -> set[Waiter]:
+        """Flights that could not be loaded now; returns who waits for them."""
+        waiters: set[Waiter] = set()
+        with self.lock:
+            for flight in reversed(flights):
+                flight.state = State.QUEUED
+                waiters |= flight.waiters
+                if queue is not None:
+                    queue.put_back(flight)
+        return waiters
+
+    def take_lease(self, cache: Any, flight: Flight) -> bool | None:
+        """Whether the flight is to be loaded; if not it has its outcome, and None: no lease is free."""
+        if flight.lease is not None:  # since it was begun
+            if cache._lease_holds(flight.lease):
+                return True
+            self.resolve([(flight, AGAIN)])
+            return False
+        if not flight.alone:
+            tags = flight.order.tags if flight.order is not None else ()
+            taken, lease = self.ask_lease(cache, flight.key, tags)
+            while taken == 0 and flight.replaces:
+                cache._lease_break(flight.key)
+                taken, lease = self.ask_lease(cache, flight.key, tags)
+            if taken < 0:
+                return None
+            if taken == 0:
+                self.resolve([(flight, Foreign(lease))])
+                return False
+            flight.lease = lease
+        flight.due = time.monotonic() + self.options.load_timeout
+        return True
+
+    def ask_lease(self, cache: Any, key: Any, tags: tuple[Any, ...] = ()) -> tuple[int, bytes]:
+        taken, lease = cache._lease_take(key, math.ceil(self.options.load_timeout * 1000), tags=tags)
+        return taken, lease
+
+    def take_leases(
+        self, cache: Any, flights: Sequence[Flight], at_least_one: bool
+    ) -> tuple[list[Flight], list[Flight]]:
+        """Those to be loaded now, and those to be loaded later, for no lease is free.
+
+        at_least_one: if none is free at all, one is to be loaded without, and its value not stored.
+        """
+        leased: list[Flight] = []
+        for at, flight in enumerate(flights):
+            has_lease = self.take_lease(cache, flight)
+            if has_lease is None and (leased or not at_least_one):
+                return leased, list(flights[at:])
+            if has_lease is None:
+                flight.alone = True
+                flight.due = time.monotonic() + self.options.load_timeout
+            if has_lease is not False:
+                leased.append(flight)
+        return leased, []
+
+    def not_there(self, cache: Any, flights: Sequence[Flight]) -> list[Flight]:
+        """Without those that somebody stored between the miss and the lease."""
+        candidates = [flight for flight in flights if flight.lease is not None and not flight.replaces]
+        found = {flight for flight in candidates if self._is_there(cache, flight)}
+        for flight in found:
+            cache._lease_end(flight.lease)
+        self.resolve([(flight, AGAIN) for flight in found])
+        return [flight for flight in flights if flight not in found]
+
+    def _is_there(self, cache: Any, flight: Flight) -> bool:
+        try:
+            value = cache._look(flight.key)
+        except Exception:  # it cannot be decoded, say: each caller will see for itself
+            return True
+        return value is not MISSING and (value is not ABSENT or self.options.absence)
+
+    # -- the load
+
+    def call(self, flights: Sequence[Flight]) -> list[Any]:
+        """Run the loader; the results in the order of the flights, Failed where there is an error for a key."""
+        load, load_many = self.options.load, self.options.load_many
+        if load_many is not None:
+            keys = [flight.key for flight in flights]
+            return self.in_order(keys, _no_awaitable(load_many(list(keys)), "load_many"))
+        (flight,) = flights
+        if flight.order is not None:
+            return [flight.order.call()]
+        assert load is not None
+        return [_no_awaitable(load(flight.key), "load")]
+
+    async def call_async(self, flights: Sequence[Flight]) -> list[Any]:
+        load, load_many = self.options.load, self.options.load_many
+        if load_many is not None:
+            keys = [flight.key for flight in flights]
+            return self.in_order(keys, await load_many(list(keys)))
+        (flight,) = flights
+        if flight.order is not None:
+            return [await flight.order.call()]
+        assert load is not None
+        return [await load(flight.key)]
+
+    @staticmethod
+    def in_order(keys: Sequence[Any], result: Any) -> list[Any]:
+        if isinstance(result, Mapping):
+            values = [result[key] if key in result else ABSENT for key in keys]
+        elif isinstance(result, (list, tuple)):
+            if len(result) != len(keys):
+                raise ValueError(
+                    f"load_many was asked for {len(keys)} keys and returned {len(result)} values: a list must have one "
+                    "for each key, in their order (forebay.ABSENT where there is none), or return a mapping"
+                )
+            values = list(result)
+        else:
+            raise TypeError(f"load_many must return a mapping or a list, not {type(result).__name__}")
+        return [Failed(value) if isinstance(value, BaseException) else value for value in values]
+
+    def took(self, seconds: float) -> None:
+        self.load_time = seconds if self.load_time == 0 else self.load_time + (seconds - self.load_time) / 8
+
+    # -- after it
+
+    def settle(self, cache: Any, flights: Sequence[Flight], results: Sequence[Any]) -> None:
+        """Store what was loaded and tell everybody."""
+        self.resolve([(flight, self._settled(cache, flight, result)) for flight, result in zip(flights, results)])
+
+    def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
+        if isinstance(result, Failed):
+            return self._fail(cache, flight, result.error)
+        try:
+            return Loaded(result, self._store(cache, flight, result))
+        except (FullError, TooBigError):  # it is a cache: the value is good all the same
+            self._note(cache, flight, ALONE_NOTE)
+            if flight.replaces:
+                cache.delete(flight.key)
+            return Loaded(result, False)
+        except Exception as error:
+            return self._fail(cache, flight, error)
+
+    def _store(self, cache: Any, flight: Flight, value: Any) -> bool:
+        if flight.order is not None:
+            keep, ttl, tags = flight.order.keep(value)
+        else:
+            keep, ttl, tags = True, self.options.lifetime(cache.ttl), ()
+        if not keep:
+            self._note(cache, flight, ALONE_NOTE)
+        elif value is ABSENT and self.options.absence:
+            return self._store_absent(cache, flight)
+        elif flight.lease is not None:
+            return bool(cache._lease_store(flight.key, value, flight.lease, ttl=ttl, tags=tags))
+        elif flight.replaces:
+            cache.delete(flight.key)  # what is there is known to be old
+        return False
+
+    def _store_absent(self, cache: Any, flight: Flight) -> bool:
+        ttl = self.options.absent_ttl
+        if ttl is not None and flight.lease is not None:
+            return bool(cache._lease_store(flight.key, ABSENT, flight.lease, ttl=self.options.shortened(ttl)))
+        if flight.replaces and (flight.lease is None or cache._lease_holds(flight.lease)):
+            cache.delete(flight.key)
+        self._note(cache, flight, ABSENT_NOTE)
+        return False
+
+    def _fail(self, cache: Any, flight: Flight, error: BaseException) -> Outcome:
+        self._note(cache, flight, _note_of(error))
+        if flight.background:
+            log.warning("refreshing %s of cache %r failed", shown(flight.key), cache.name, exc_info=error)
+        return Failed(error)
+
+    @staticmethod
+    def _note(cache: Any, flight: Flight, note: bytes) -> None:
+        if flight.lease is not None:
+            with contextlib.suppress(Error):  # the arena is closed, say: nobody is left to be told
+                cache._lease_fail(flight.lease, note)
+
+    def abandon(self, cache: Any, flights: Sequence[Flight], outcome: Outcome = AGAIN) -> None:
+        """End what has no outcome yet, and wake everybody once more."""
+        for flight in flights:
+            if flight.outcome is None and flight.lease is not None:
+                with contextlib.suppress(Error):
+                    cache._lease_end(flight.lease)
+        self.resolve([(flight, outcome) for flight in flights])
+
+    def overtake(self, cache: Any, flight: Flight) -> bool:
+        """Give up on a load that takes too long.  Whoever runs it keeps its result, but cannot store it."""
+        if flight.outcome is not None or time.monotonic() < flight.due:
+            return False
+        if flight.lease is not None and not cache._lease_wait(flight.lease, 0):
+            return False
+        self.resolve([(flight, AGAIN)])
+        return True
+
+    def resolve(self, outcomes: Sequence[tuple[Flight, Outcome]]) -> None:
+        woken: set[Waiter] = set()
+        with self.lock:
+            for flight, outcome in outcomes:
+                if flight.outcome is None or flight.outcome is AGAIN:  # it may have been overtaken
+                    flight.outcome = outcome
+                if self.table.get(flight.name) is flight:
+                    del self.table[flight.name]
+                woken |= flight.waiters
+        for waiter in woken:
+            waiter.wake()
+
+
+def _no_awaitable(result: Any, name: str) -> Any:
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(f"{name} returned an awaitable: write it as `async def`, and use afetch()")
+    return result
+
+
+def _note_of(error: BaseException) -> bytes:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    return f"in process {os.getpid()}: {text}".encode(errors="replace")
+
+
+# ---- what callers make of it
+
+
+def still_wanted(flights: Sequence[Flight]) -> list[Flight]:
+    """Those without an outcome; none once one has failed, for then the call fails."""
+    if any(isinstance(flight.outcome, Failed) for flight in flights):
+        return []
+    return [flight for flight in flights if flight.outcome is None]
+
+
+class Wanted:
+    """The keys of one call: which are still to be had, and what is known of the others."""
+
+    def __init__(self, cache: Any, keys: Mapping[bytes, Any], absence: bool = True, anew: bool = False) -> None:
+        self.missing = dict(keys)
+        self.found: dict[bytes, Any] = {}
+        self.anew = anew  # no flight that exists will do, nor an entry that does
+        self.alone: set[bytes] = set()  # another could not store them
+        self.late: set[bytes] = set()  # joined when their loader ran already
+        self._cache = cache
+        self._absence = absence
+        self._loaded: dict[bytes, Any] = {}
+        self._foreign: dict[bytes, bytes] = {}
+
+    def collect(self, flights: Sequence[Flight]) -> list[bytes]:
+        """Take the outcomes in, and raise the error if there is one; returns leases to be waited for."""
+        failed: list[Failed] = []
+        for flight in flights:
+            match flight.outcome:
+                case Loaded(value, stored):
+                    if stored:  # to be looked at: as get() gives it, and everybody's own
+                        self._loaded[flight.name] = value
+                    else:
+                        self._find(flight.name, value)
+                case Failed():
+                    failed.append(flight.outcome)
+                case Foreign(lease):
+                    self._foreign[flight.name] = lease
+        if failed:
+            raise failed[0].error
+        return list(self._foreign.values())
+
+    def look(self) -> None:
+        """Look at all that is missing; what is still missing then is to be joined again."""
+        self._look_in_cache()
+        for name, value in self._loaded.items():
+            if name in self.missing and name not in self.late:  # stored, and gone already
+                self._find(name, value)  # who came late begins anew: it may have been invalidated before that
+        for name, lease in self._foreign.items():
+            if name in self.missing:
+                self._heed(name, self._cache._lease_reason(lease))
+        self._loaded.clear()
+        self._foreign.clear()
+
+    def _look_in_cache(self) -> None:
+        sought = {name: key for name, key in self.missing.items() if not self.anew or name in self._loaded}
+        keys = list(sought.values())
+        if len(keys) > 1 and len(set(keys)) == len(keys):
+            there = self._cache._look_many(keys)
+            for name, key in sought.items():
+                self._find_if_there(name, there.get(key, MISSING))
+        else:  # 1 and True are two keys here, but one in a dict
+            for name, key in sought.items():
+                self._find_if_there(name, self._cache._look(key))
+
+    def _find_if_there(self, name: bytes, value: Any) -> None:
+        if value is not MISSING and (value is not ABSENT or self._absence):
+            self._find(name, value)
+
+    def _find(self, name: bytes, value: Any) -> None:
+        self.found[name] = value
+        self.missing.pop(name, None)
+
+    def _heed(self, name: bytes, note: bytes | None) -> None:
+        if note is None:
+            return
+        if note == ALONE_NOTE:
+            self.alone.add(name)
+        elif note == ABSENT_NOTE:
+            self._find_if_there(name, ABSENT)
+        else:
+            raise LoadError(f"loading {shown(self.missing[name])} failed {note.decode(errors='replace')}")
+
+
+def ttl_of(options: Options | None, ttl: Any, cache: Any) -> Any:
+    """Of an entry that is put in by hand: as if it had been loaded."""
+    if options is None:
+        return ttl
+    if ttl is OMITTED:
+        return options.lifetime(cache.ttl)
+    if ttl is None or options.stale is None:
+        return ttl
+    return seconds_of(ttl, "ttl") + options.stale
