@@ -10,13 +10,14 @@ import os
 import pickle
 import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 from forebay.testing import conformance
 from forebay.testing.conformance import MISS, Adapter
 
 POLL = 0.002
-SPARE = 1 << 20  # bytes: more than all processes write at once
+SPARE = 1 << 20  # bytes: more than all processes write at once without the lock
 
 
 class FileCache(Adapter):
@@ -44,10 +45,19 @@ class FileCache(Adapter):
 
     def store(self, key, value, ttl=None):
         data = pickle.dumps((None if ttl is None else time.time() + ttl, value))
-        self.make_room(len(data))
-        new = self.folder / f"{uuid.uuid4()}.new"
-        new.write_bytes(data)
-        new.rename(self.path(key, "value"))
+        with self.one_at_a_time(only_if_full=True):
+            self.make_room(len(data))
+            new = self.folder / f"{uuid.uuid4()}.new"
+            new.write_bytes(data)
+            new.rename(self.path(key, "value"))
+
+    @contextmanager
+    def one_at_a_time(self, only_if_full=False):
+        """Whoever is stopped in here stops others, so only those go in who have to."""
+        with open(self.folder / "room", "w") as lock:
+            if not only_if_full or self.bytes_there() > self.budget_bytes / 2:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def sizes(self):
         found = []
@@ -82,8 +92,11 @@ class FileCache(Adapter):
                 os.utime(lease)
                 return lease
         except BlockingIOError:
-            if time.time() - os.fstat(lease).st_mtime > self.load_timeout:
-                self.path(key, "lease").unlink(missing_ok=True)
+            taken = os.fstat(lease).st_mtime
+            if time.time() - taken > self.load_timeout:
+                time.sleep(0.05)  # somebody may have it since a moment ago, and be about to say so
+                if os.fstat(lease).st_mtime == taken and self.holds(key, lease):
+                    self.path(key, "lease").unlink(missing_ok=True)
         os.close(lease)
         return None
 
@@ -114,6 +127,10 @@ class FileCache(Adapter):
         return value
 
     def used_bytes(self):
+        with self.one_at_a_time():
+            return self.bytes_there()
+
+    def bytes_there(self):
         return sum(size for _, size, _ in self.sizes())
 
 
@@ -216,7 +233,7 @@ class TakesWhatItWants(FileCache):
 
 class StoresNothingWhenFull(FileCache):
     def store(self, key, value, ttl=None):
-        if self.used_bytes() + len(value) + SPARE <= self.budget_bytes:
+        if self.bytes_there() + len(value) + SPARE <= self.budget_bytes:
             super().store(key, value, ttl)
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """forebay.testing.conformance: Forebay passes, and what is broken is found out."""
 
-import importlib.util
 import json
 import multiprocessing.resource_tracker
 import os
@@ -49,7 +48,6 @@ def run(factory, names=CHECKS, **settings):
     return {outcome.check: outcome.seen for outcome in outcomes if outcome.status == "failed"}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("forebay._loading") is None, reason="without loading")
 def test_forebay_passes():
     with PEERS["forebay"](Settings()) as (factory, version):
         outcomes = conformance.run(factory, settings=Settings(rounds=2 * ROUNDS, load_timeout=1.0))

@@ -79,10 +79,12 @@ class Stage:
         self.crew.replace(worker).call(open_cache, self.factory, self.place, within=self.settings.patience)
 
     def move(self) -> None:
-        """To an empty cache, in all processes."""
+        """To an empty cache, in all processes: in a full one any entry may have been evicted."""
+        left = self.place.folder
+        self.everywhere(close_cache)
+        shutil.rmtree(left, ignore_errors=True)
         self.place = replace(self.place, folder=os.path.join(self.notes, f"cache-{self.round}-{os.path.basename(self.notes)}"))
         os.mkdir(self.place.folder)
-        self.everywhere(close_cache)
         self.everywhere(open_cache, self.factory, self.place)
 
     def key(self, name: str) -> str:

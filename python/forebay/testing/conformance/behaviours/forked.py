@@ -95,6 +95,7 @@ def wait_for_reports(stage: Stage, paths: list[str], when: str) -> None:
 @check()
 def forked_children_use_the_cache_that_their_parent_filled_and_outlive_it(stage: Stage) -> None:
     """A process opens and fills the cache and forks: the children read and write (and load each key once), also after their parent closed the cache and ended, or was killed."""
+    stage.move()
     errand = Errand(stage)
     host = stage.one_and_others()[0]
     try:

@@ -33,6 +33,7 @@ def wrong_among(desk: Desk, keys: list[str]) -> str:
 @check()
 def what_one_process_sets_or_deletes_all_others_see(stage: Stage) -> None:
     """Spawned and forked processes that opened the cache by themselves see what each of them sets, and what each of them deletes."""
+    stage.move()
     keys = {worker: [stage.key(f"{number}-of-{place}") for number in range(KEYS)] for place, worker in enumerate(stage.workers)}
     for worker in stage.workers:
         worker.send(put_some, keys[worker])

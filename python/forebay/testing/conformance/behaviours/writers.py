@@ -86,7 +86,7 @@ def kill_while_it_writes(writer: Worker, log: str, seconds: float) -> bool:
 @check()
 def values_outlive_a_writer_killed_in_the_midst_of_writing(stage: Stage) -> None:
     """A process that writes large values is killed (SIGKILL): values written before are there, and the others read and write without a long pause."""
-    stage.move()  # half full in the end: nothing has to be evicted
+    stage.move()  # half full in the end
     hot = [stage.key(f"hot-{number}") for number in range(HOT)]
     stable = [stage.key(f"stable-{number}") for number in range(STABLE)]
     writer, others = stage.one_and_others()
