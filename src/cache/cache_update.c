@@ -170,9 +170,14 @@ forebay_status forebay_ttl_left(forebay_cache *cache, const void *key, size_t ke
 
 /* ---- compare and set ---- */
 
+static uint64_t token_seed(const forebay_cache *cache, forebay_kind kind)
+{
+    return cache->arena->hash_seed ^ ((uint64_t)kind + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 uint64_t forebay_token(const forebay_cache *cache, const void *value, size_t value_length, forebay_kind kind)
 {
-    return fb_hash(value, value_length, cache->arena->hash_seed ^ ((uint64_t)kind + 1) * UINT64_C(0x9e3779b97f4a7c15));
+    return fb_hash(value, value_length, token_seed(cache, kind));
 }
 
 /* The token of the entry, held; of a packed one that of its value.  FOREBAY_MISS:
@@ -181,7 +186,7 @@ static forebay_status token_of_entry(const update *u, const entry_view *view, ui
 {
     forebay_kind kind = (forebay_kind)view->kind;
     if (!(view->header & ENTRY_PACKED)) {
-        *token = forebay_token(u->cache, view->value, view->value_length, kind);
+        *token = fb_hash_shared(view->value, view->value_length, token_seed(u->cache, kind));
         return FOREBAY_OK;
     }
     unpacked_value value;

@@ -37,6 +37,16 @@ static uint32_t group_in(const forebay_arena *arena, uint32_t segment, uint64_t 
     return fb_segment_group(is_body ? fb_segment_load(arena, first) : word);
 }
 
+/* Is it of a run that somebody writes, empties or holds?  Nobody gets a part of that, however old it is. */
+static bool is_of_busy_run(const window_search *s, uint32_t segment, uint64_t word)
+{
+    uint32_t first = (uint32_t)(fb_segment_owner(word) & 0xfff);
+    if (first >= segment)
+        return false;
+    bool busy = fb_segment_state(fb_segment_settle(s->arena, first)) != SEGMENT_RUN || fb_segment_in(&s->held, first);
+    return busy && fb_segment_body_is_covered(s->arena, segment, word);
+}
+
 /* What it would cost to have this segment: the later in its queue, the more. */
 static uint64_t segment_cost(const window_search *s, uint32_t segment)
 {
@@ -49,8 +59,11 @@ static uint64_t segment_cost(const window_search *s, uint32_t segment)
         return 0;
     case SEGMENT_SEALED:
         return spared ? 1 + 2 * s->newest : 1 + young; /* those of a spared group are copied away */
-    case SEGMENT_RUN:
     case SEGMENT_BODY:
+        if (is_of_busy_run(s, segment, word))
+            return COST_IMPOSSIBLE;
+        return spared ? COST_IMPOSSIBLE : 1 + young;
+    case SEGMENT_RUN:
         return spared ? COST_IMPOSSIBLE : 1 + young;
     case SEGMENT_OPEN:
         return 1 + (spared ? 2 : 1) * s->newest;

@@ -254,6 +254,27 @@ static void verify_finds_what_is_wrong(void **state)
     fixture_close(&f);
 }
 
+/* The oldest segments are parts of a value that is still being written: no look at them one by one. */
+static void a_large_value_that_is_being_written_is_in_no_others_way(void **state)
+{
+    (void)state;
+    static char value[120000];
+    fixture f = fixture_open(1 << 20, 0);
+    forebay_put slow;
+    assert_int_equal(forebay_put_begin(f.cache, "slow", 4, sizeof value, &(forebay_set_options){0}, &slow), FOREBAY_OK);
+    for (int i = 0; i < 2000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key %d", i);
+        assert_int_equal(put(&f, key, value, 1000), FOREBAY_OK);
+        if (i % 20 == 0)
+            assert_int_equal(put(&f, "large", value, 6000), FOREBAY_OK);
+    }
+    memset(slow.data, 'x', sizeof value);
+    assert_int_equal(forebay_put_commit(f.cache, &slow, sizeof value, FOREBAY_KIND_BYTES, FOREBAY_SET), FOREBAY_OK);
+    assert_true(has(&f, "slow"));
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_counter_takes_no_room_from_others),
         cmocka_unit_test(an_arena_whose_segments_are_all_claimed_fails_at_once),
         cmocka_unit_test(verify_finds_what_is_wrong),
+        cmocka_unit_test(a_large_value_that_is_being_written_is_in_no_others_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
