@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from forebay._core import ABSENT, MISSING, FullError, TooBigError
@@ -31,10 +32,11 @@ _REFRESHERS = 4  # threads for all caches of a process
 class Loading:
     """The loads of one Cache object, which owns it and is given to each call."""
 
-    __slots__ = ("__weakref__", "_refreshers", "flights", "options", "refreshes", "tasks", "threads")
+    __slots__ = ("__weakref__", "_refreshers", "flights", "given", "options", "refreshes", "tasks", "threads")
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, given: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.options = options
+        self.given = dict(given)  # to Arena.cache(), which gets them again from a pickle
         self.refreshes = options.stale is not None or options.early is not None
         self.flights = Flights(options)
         self.threads = Threads(self.flights)
@@ -134,7 +136,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 def make(**options: Any) -> Loading:
     """For Arena.cache(), with the options that it was given."""
-    return Loading(parse(**options))
+    return Loading(parse(**options), options)
 
 
 # ---- methods of Cache

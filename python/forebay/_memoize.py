@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from forebay import _loading
 from forebay._core import Arena, Cache, _memoized
 
 _P = ParamSpec("_P")
@@ -102,6 +101,8 @@ def memoize(
         return bool(stored), ttl(result) if stored and callable(ttl) else ttl, tags
 
     def miss(cache_key: tuple[str, bytes], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from forebay import _loading  # asyncio comes with it
+
         return _loading.fetch_with(memo.cache, cache_key, lambda: function(*args, **kwargs), keep, tags=tags)
 
     memo = _memoized(function, name, functools.partial(_resolve, home, lazy), miss, _digest, key, typed)
@@ -124,7 +125,9 @@ def _coroutine_function(
         found, value_or_key = memo._find(*args, **kwargs)
         if found:
             return value_or_key
-        result = await _loading.afetch_with(memo.cache, value_or_key, lambda: function(*args, **kwargs), keep, tags=tags)
+        from forebay import _loading
+
+        result: Any = await _loading.afetch_with(memo.cache, value_or_key, lambda: function(*args, **kwargs), keep, tags=tags)
         return memo._as_found(result)
 
     return wrapper

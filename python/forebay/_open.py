@@ -98,7 +98,7 @@ def reopen_cache(
     memo: int,
     encode_hook: Any,
     decode_hook: Any,
-    loading: Any,
+    loading: dict[str, Any] | None,
 ) -> Cache[Any, Any]:
     """The cache of a pickle."""
     return arena.cache(
@@ -109,7 +109,7 @@ def reopen_cache(
         memo=memo,
         encode_hook=encode_hook,
         decode_hook=decode_hook,
-        **({} if loading is None else loading.options),
+        **(loading or {}),
     )
 
 

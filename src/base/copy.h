@@ -38,6 +38,17 @@ static inline void fb_copy_in(void *to, const void *from, size_t length)
 #endif
 }
 
+/* From shared memory that others may be writing to shared memory of one's own. */
+static inline void fb_copy_across(void *to, const void *from, size_t length)
+{
+#ifdef FB_TSAN
+    for (size_t i = 0; i < length; i++)
+        __atomic_store_n((uint8_t *)to + i, __atomic_load_n((const uint8_t *)from + i, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+#else
+    memcpy(to, from, length);
+#endif
+}
+
 static inline int fb_equal(const void *shared, const void *own, size_t length)
 {
 #ifdef FB_TSAN

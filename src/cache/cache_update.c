@@ -131,7 +131,7 @@ static update_result try_touch(update *u, uint64_t ttl_ms)
         bool changed = !fb_slot_same(atomic_load(match.slot), match.word);
         return changed ? UPDATE_AGAIN : done(u, FOREBAY_FULL);
     }
-    fb_copy_in(put.data, match.view.value, match.view.value_length);
+    fb_copy_across(put.data, match.view.value, match.view.value_length);
     return fb_put_commit_over(u->cache, &put, match.view.value_length, (forebay_kind)match.view.kind, &match)
                ? done(u, FOREBAY_OK) : UPDATE_AGAIN;
 }

@@ -94,7 +94,7 @@ static uint64_t append_copy(forebay_arena *arena, const displaced *d, uint32_t o
     arena_segment *segment = &arena->segments[owned];
     uint32_t tail = atomic_load_explicit(&segment->tail, memory_order_relaxed);
     uint64_t offset = fb_segment_offset(arena, owned) + (uint64_t)tail * ARENA_ALIGN;
-    fb_copy_in(arena->base + offset, arena->base + fb_slot_offset(d->word), d->view.units * ARENA_ALIGN);
+    fb_copy_across(arena->base + offset, arena->base + fb_slot_offset(d->word), d->view.units * ARENA_ALIGN);
     uint64_t last = d->view.expiry == 0 ? UINT64_MAX : d->view.expiry;
     if (last > atomic_load_explicit(&segment->last_expiry, memory_order_relaxed))
         atomic_store_explicit(&segment->last_expiry, last, memory_order_relaxed);

@@ -26,6 +26,8 @@ TREE = {
     "OverflowError": builtins.OverflowError,
     "MissError": KeyError,
     "ViewError": BufferError,
+    "LoadError": RuntimeError,
+    "RecursiveLoadError": RuntimeError,
 }
 
 

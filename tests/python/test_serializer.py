@@ -250,7 +250,9 @@ def test_memoize_takes_no_lazy_with_it(arena, points):
 def test_a_pickled_cache_keeps_all_of_its_options(arena):
     cache = arena.cache("c", codec="zstd", version=3, lazy=True, memo=12345, encode_hook=dump_point)
     again = pickle.loads(pickle.dumps(cache))
-    assert again.__reduce__()[1][1:] == cache.__reduce__()[1][1:] == ("c", 3, "msgpack", True, 12345, dump_point, None)
+    assert again.__reduce__()[1][1:] == cache.__reduce__()[1][1:] == ("c", 3, "msgpack", True, 12345, dump_point, None, None)
+    again = pickle.loads(pickle.dumps(arena.cache("c", load=dump_point, stale=5, jitter=0.5)))
+    assert again._loading.given == {"load": dump_point, "stale": 5, "jitter": 0.5}
     again = pickle.loads(pickle.dumps(arena.cache("c", serializer=POINTS)))
     assert again.serializer == POINTS and again.stats()["codec"] == "zstd"
 

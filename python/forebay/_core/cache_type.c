@@ -373,6 +373,12 @@ static PyObject *cache_train(PyObject *object, PyObject *unused)
 PyDoc_STRVAR(cache_reduce_doc, "__reduce__($self, /)\n--\n\n"
                                "Pickled as its arena's path, its name and its own options, and opened again by them.");
 
+/* The options of what loads, as they were given; None: nothing does. */
+static PyObject *loading_as_given(const cache_object *self)
+{
+    return self->loading == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(self->loading, "given");
+}
+
 static PyObject *cache_reduce(PyObject *object, PyObject *unused)
 {
     cache_object *self = (cache_object *)object;
@@ -381,14 +387,17 @@ static PyObject *cache_reduce(PyObject *object, PyObject *unused)
         return NULL;
     PyObject *module = PyImport_ImportModule("forebay._open");
     PyObject *reopen = module == NULL ? NULL : PyObject_GetAttrString(module, "reopen_cache");
+    PyObject *loading = reopen == NULL ? NULL : loading_as_given(self);
     Py_XDECREF(module);
-    return reopen == NULL ? NULL
-                          : Py_BuildValue("N(OOkOOnOOO)", reopen, (PyObject *)self->arena, self->name,
-                                          (unsigned long)forebay_cache_version(cache), self->serializer.named,
-                                          self->ways & CACHE_LAZY ? Py_True : Py_False, (Py_ssize_t)self->memo.limit,
-                                          self->encode_hook != NULL ? self->encode_hook : Py_None,
-                                          self->decode_hook != NULL ? self->decode_hook : Py_None,
-                                          self->loading != NULL ? self->loading : Py_None);
+    if (loading == NULL) {
+        Py_XDECREF(reopen);
+        return NULL;
+    }
+    return Py_BuildValue("N(OOkOOnOON)", reopen, (PyObject *)self->arena, self->name,
+                         (unsigned long)forebay_cache_version(cache), self->serializer.named,
+                         self->ways & CACHE_LAZY ? Py_True : Py_False, (Py_ssize_t)self->memo.limit,
+                         self->encode_hook != NULL ? self->encode_hook : Py_None,
+                         self->decode_hook != NULL ? self->decode_hook : Py_None, loading);
 }
 
 static PyObject *cache_get_ttl(PyObject *object, void *unused)
