@@ -9,7 +9,9 @@ loads, a flight gets an outcome, and those who wait for it are woken.
 
 Clean-up is written so that it may run twice, and does if an interrupt (Ctrl-C)
 comes in the middle of it.  That is written out where it is done: in a helper the
-interrupt could come before its first line.
+interrupt could come before its first line.  What is done `with` a lock has no loop
+that skips elements: since 3.12 CPython does not see that an interrupt at the jump
+back is within the `with`, and leaves the lock locked.
 """
 
 from __future__ import annotations
@@ -129,6 +131,10 @@ class Flight:
         return self.outcome is None and self.state is State.QUEUED
 
 
+def waiting(flights: Iterable[Flight]) -> list[Flight]:
+    return [flight for flight in flights if flight.waits]
+
+
 class Request:
     """Flights that one caller began."""
 
@@ -147,10 +153,11 @@ class Queue:
     def add(self, request: Request) -> None:
         self._requests.append(request)
 
-    def put_back(self, flight: Flight) -> None:
-        request = Request()
-        request.flights.append(flight)
-        self._requests.appendleft(request)
+    def put_back(self, flights: Sequence[Flight]) -> None:
+        for flight in reversed(flights):
+            request = Request()
+            request.flights.append(flight)
+            self._requests.appendleft(request)
 
     def remove(self, request: Request) -> None:
         with contextlib.suppress(ValueError):
@@ -378,11 +385,11 @@ class Flights:
         """Flights that could not be loaded now; returns who waits for them."""
         waiters: set[Waiter] = set()
         with self.lock:
-            for flight in reversed(flights):
+            for flight in flights:
                 flight.state = State.QUEUED
                 waiters |= flight.waiters
-                if queue is not None:
-                    queue.put_back(flight)
+            if queue is not None:
+                queue.put_back(flights)
         return waiters
 
     def take_lease(self, cache: Any, flight: Flight) -> bool | None:

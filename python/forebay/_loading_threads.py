@@ -13,7 +13,7 @@ import math
 import queue
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from forebay._core import LoadError
@@ -32,6 +32,7 @@ from forebay._loading_flights import (
     marks_here,
     shown,
     still_wanted,
+    waiting,
 )
 
 _NEVER = Deadline(None)
@@ -134,7 +135,7 @@ class Threads:
         with self.flights.lock:
             self.flights.queue.remove(request)
             self._idle.discard(sleeper)
-            abandoned = [flight for flight in request.flights if flight.waits]
+            abandoned = waiting(request.flights)
         self.flights.resolve([(flight, AGAIN) for flight in abandoned])
         self.flights.leave(flights, sleeper)
 
@@ -286,9 +287,16 @@ class Crew:
 
     def load(self, cache: Any, flights: Sequence[Flight]) -> None:
         """See to it that these flights come to an outcome."""
+        try:
+            self._hand_over(cache, flights)
+        except BaseException:  # an interrupt
+            self._at_work = False  # if somebody is, two will be
+            raise
+
+    def _hand_over(self, cache: Any, flights: Sequence[Flight]) -> None:
         joins = self._threads.joins
         with self.flights.lock:
-            new = [flight for flight in flights if flight not in self._handed]
+            new = _not_in(self._handed, flights)
             self._handed.update(dict.fromkeys(new))
             if joins and self._at_work:
                 return
@@ -308,28 +316,34 @@ class Crew:
     def _work(self, cache: Any, flights: dict[Flight, None]) -> None:
         sleeper = Sleeper()
         try:
-            while waiting := self._waiting(flights):
-                if self._threads.lead(cache, waiting, sleeper, background=True) is False:
+            while left := self._waiting(flights):
+                if self._threads.lead(cache, left, sleeper, background=True) is False:
                     sleeper.sleep(self._threads.until_lead())
         except BaseException as error:
             self._stop(cache, flights, error)
 
     def _waiting(self, flights: dict[Flight, None]) -> list[Flight]:
         with self.flights.lock:
-            for flight in [flight for flight in flights if not flight.waits]:
+            left = waiting(flights)
+            for flight in _not_in(left, flights):
                 flights.pop(flight, None)
                 self._handed.pop(flight, None)
             if not self._handed:
                 self._at_work = False
-            return list(flights)
+            return left
 
     def _stop(self, cache: Any, flights: dict[Flight, None], error: BaseException) -> None:
         with self.flights.lock:
-            left = [flight for flight in flights if flight.waits]
+            left = waiting(flights)
             for flight in list(flights):
                 self._handed.pop(flight, None)
             self._at_work = False
         self.flights.abandon(cache, left, Failed(error))
+
+
+def _not_in(some: Collection[Flight], flights: Iterable[Flight]) -> list[Flight]:
+    some = set(some)
+    return [flight for flight in flights if flight not in some]
 
 
 def _for_threads(flight: Flight) -> bool:

@@ -1210,3 +1210,26 @@ def test_an_interrupt_at_any_line_leaves_nothing_that_others_wait_for(arena, kin
         assert Call(cache.fetch_many, [1, 2, 3]).result() == {1: 10, 2: 20, 3: 30}
         assert_nothing_is_left(cache)
     assert number > 100
+
+
+@pytest.mark.parametrize("kind", ["load", "load_many"])
+def test_an_interrupt_at_any_line_of_a_refresh_leaves_it_to_others(arena, kind):
+    number = 0
+    ended = False
+    while not ended:
+        number += 1
+        loader = Loader(lambda key: "new")
+        cache = arena.cache(f"c{number % 7}", ttl=60, stale=30, load_timeout=0.05, **{kind: getattr(loader, kind)})
+        cache.set_many({1: "old", 2: "old"}, ttl=20)
+        trace, not_reached = interrupt_at(number)
+        sys.settrace(trace)
+        try:
+            cache.fetch_many([1, 2])
+        except Stop:
+            pass
+        finally:
+            sys.settrace(None)
+        ended = not_reached()
+        eventually(lambda: cache.fetch_many([1, 2]) == {1: "new", 2: "new"})
+        assert Call(cache.refresh, 1).result() == "new"
+    assert number > 50
