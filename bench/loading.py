@@ -141,11 +141,12 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, default=100)
     parser.add_argument("--output", type=Path, default=dataset.BUILD / "loading.json")
     options = parser.parse_args()
-    outcome = {
+    outcome: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"), "callers": CALLERS, "keys": KEYS, "load_ms": LOAD_SECONDS * 1000,
         "processes": by_processes(options.max_batch, options.rounds),
         "loop": by_loop(options.max_batch, options.rounds),
         "hit": hit(options.rounds),
-    }
+    }  # fmt: skip
     processes = outcome["processes"]
     print(f"{CALLERS} processes, {KEYS} keys: {processes['loads']} loads, ideal {processes['ideal']}", file=sys.stderr)
     for name, found in outcome["loop"].items():

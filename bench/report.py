@@ -325,6 +325,22 @@ def memoize_section() -> str:
     return section("Memoize", "python bench memoize", lead, [table])
 
 
+def loading_section() -> str:
+    outcome = read("loading.json")
+    if outcome is None:
+        return missing("Loading", "python bench loading")
+    processes, hit = outcome["processes"], outcome["hit"]
+    lead = [f"{outcome['date']}. Loads (calls of `load_many`) that it takes when {outcome['callers']} want the same {outcome['keys']:,} keys at once, in batches of "
+            f"at most {processes['max_batch']}: {processes['ideal']} are ideal. Each takes {outcome['load_ms']:g} ms. {len(processes['loads'])} rounds."]  # fmt: skip
+    ways = [["processes, fetch_many", processes["loads"], None]]
+    ways += [[f"tasks of one loop, {name}", found["loads"], median(found["ms"])] for name, found in outcome["loop"].items()]
+    rows = [[name, f"{median(loads):g}", f"{max(loads)}", "" if ms is None else f"{ms:.1f}"] for name, loads, ms in ways]
+    loads = Table("Loads", ["who wants them", "loads, median", "most", "until all have them, ms"], rows)
+    hits = Table("A hit, p50 in us", ["", "get", "fetch", "ratio"],
+                 [["bytes, 2,000 keys", f"{hit['get_p50_ns'] / 1000:.3f}", f"{hit['fetch_p50_ns'] / 1000:.3f}", f"{hit['ratio']:.2f}"]])  # fmt: skip
+    return section("Loading", "python bench loading", lead, [loads, hits])
+
+
 def records_section() -> str:
     outcome = read("records.json")
     if outcome is None:
@@ -404,7 +420,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), records_section(), codecs_section(), compression_section(), traces_section()]
     options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 
