@@ -60,7 +60,7 @@ def test_what_packing_comes_to_shows(run, run_json, path):
     with forebay.open(path) as arena:
         cache = arena.cache("packed", codec="zstd:9")
         cache.set_many(records)
-        assert cache.train()
+        assert cache.train() or cache.stats()["dictionary"] is not None
         cache.set_many(records)
         assert cache.get_many(range(100)) == {n: records[n] for n in range(100)}
     (cache,) = run_json("stat", path)["caches"]
@@ -73,7 +73,7 @@ def test_what_packing_comes_to_shows(run, run_json, path):
 
 def test_evictions_show(run_json, path):
     with forebay.open(path) as arena:
-        cache = arena.cache("c")
+        cache = arena.cache("c", codec=None)
         for i in range(4000):
             cache.set(i, bytes(1000))
     (cache,) = run_json("stat", path)["caches"]
