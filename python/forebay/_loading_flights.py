@@ -39,6 +39,7 @@ log = logging.getLogger("forebay")
 ALONE_NOTE: Final = b""  # what was loaded is not to be stored: load for yourself
 ABSENT_NOTE: Final = b"\0absent"  # there is none, and that is not stored
 LOOK_AGAIN = 1.0  # seconds, for those whose waker was cut short by a second interrupt
+OVERDUE_LOOK = 0.01  # seconds between looks at a lease that should be over
 _SHOWN = 100  # characters of a key in a message
 
 
@@ -205,6 +206,9 @@ class Deadline:
             raise TimeoutError(
                 f"{shown(keys[0])}{more} of cache {cache.name!r} was not loaded within {self._timeout:g} seconds"
             )
+
+
+NEVER: Final = Deadline(None)
 
 
 def shown(key: Any) -> str:

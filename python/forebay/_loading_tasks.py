@@ -22,6 +22,8 @@ from forebay._core import LoadError
 from forebay._loading_flights import (
     AGAIN,
     LOOK_AGAIN,
+    NEVER,
+    OVERDUE_LOOK,
     Deadline,
     Failed,
     Flight,
@@ -37,9 +39,7 @@ from forebay._loading_flights import (
 )
 from forebay._loading_threads import Crew, Threads
 
-_NEVER = Deadline(None)
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.010  # seconds between looks at others' leases
-_OVERDUE_LOOK = 0.01  # seconds between looks at a lease that should be over
 
 
 class Sleeper:
@@ -102,7 +102,7 @@ class Tasks:
         self,
         cache: Any,
         keys: Mapping[bytes, Any],
-        deadline: Deadline = _NEVER,
+        deadline: Deadline = NEVER,
         order: Order | None = None,
         anew: bool = False,
     ) -> dict[bytes, Any]:
@@ -138,7 +138,7 @@ class Tasks:
                 deadline.check(cache, [flight.key for flight in under_way])
                 here.bring_on(cache, under_way)
                 begun = True
-                until = max(min(flight.due for flight in under_way) - time.monotonic(), _OVERDUE_LOOK)
+                until = max(min(flight.due for flight in under_way) - time.monotonic(), OVERDUE_LOOK)
                 await sleeper.sleep(min(until, deadline.left()))
                 for flight in under_way:
                     self._flights.overtake(cache, flight)

@@ -20,6 +20,8 @@ from forebay._core import LoadError
 from forebay._loading_flights import (
     AGAIN,
     LOOK_AGAIN,
+    NEVER,
+    OVERDUE_LOOK,
     Deadline,
     Failed,
     Flight,
@@ -35,8 +37,6 @@ from forebay._loading_flights import (
     waiting,
 )
 
-_NEVER = Deadline(None)
-_OVERDUE_LOOK = 0.01  # seconds between looks at a lease that should be over
 _FOREIGN_LOOK = 500  # milliseconds that a wait for a lease lasts before the deadline is looked at
 
 
@@ -90,7 +90,7 @@ class Threads:
         self,
         cache: Any,
         keys: Mapping[bytes, Any],
-        deadline: Deadline = _NEVER,
+        deadline: Deadline = NEVER,
         order: Order | None = None,
         anew: bool = False,
     ) -> dict[bytes, Any]:
@@ -148,7 +148,7 @@ class Threads:
         until = min(flight.due for flight in flights) - time.monotonic()
         if any(flight.waits for flight in flights):
             until = min(until, self.until_lead())
-        sleeper.sleep(min(max(until, _OVERDUE_LOOK), deadline.left()))
+        sleeper.sleep(min(max(until, OVERDUE_LOOK), deadline.left()))
         for flight in flights:
             self.flights.overtake(cache, flight)
 
@@ -163,7 +163,7 @@ class Threads:
     # -- leaders
 
     def lead(
-        self, cache: Any, mine: Sequence[Flight], sleeper: Sleeper, deadline: Deadline = _NEVER, background: bool = False
+        self, cache: Any, mine: Sequence[Flight], sleeper: Sleeper, deadline: Deadline = NEVER, background: bool = False
     ) -> bool | None:
         """Load a batch.  False: another leads, and the sleeper is woken when that ends; None: nothing of `mine` waits.
 
