@@ -60,7 +60,7 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, CacheStats, RowInfo
+from forebay._types import ArenaInfo, CacheStats, LimitInfo, LimitShare, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -86,6 +86,8 @@ __all__ = [
     "Error",
     "FullError",
     "InvalidError",
+    "LimitInfo",
+    "LimitShare",
     "LoadError",
     "MemoizedFunction",
     "MissError",

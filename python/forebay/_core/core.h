@@ -50,6 +50,7 @@ typedef struct core_state {
     PyTypeObject *keys_type;
     PyTypeObject *memoized_type;
     PyTypeObject *view_type;
+    PyTypeObject *limit_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
     PyTypeObject *timedelta_type;
     PyTypeObject *sentinel_type;
@@ -63,6 +64,7 @@ extern PyType_Spec cache_type_spec;
 extern PyType_Spec keys_type_spec;
 extern PyType_Spec memoized_type_spec;
 extern PyType_Spec view_type_spec;
+extern PyType_Spec limit_type_spec;
 extern PyType_Spec sentinel_type_spec;
 extern PyType_Spec record_map_spec;
 extern PyType_Spec record_list_spec;

@@ -74,6 +74,8 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &view_type_spec, &state->view_type) < 0)
         return -1;
+    if (add_type(module, &limit_type_spec, &state->limit_type) < 0)
+        return -1;
     if (add_type(module, &record_map_spec, &state->record_type) < 0)
         return -1;
     if (add_type(module, &record_list_spec, &state->record_list_type) < 0)
@@ -93,6 +95,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->keys_type);
     Py_VISIT(state->memoized_type);
     Py_VISIT(state->view_type);
+    Py_VISIT(state->limit_type);
     Py_VISIT(state->sentinel_type);
     Py_VISIT(state->record_type);
     Py_VISIT(state->record_list_type);
@@ -113,6 +116,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->keys_type);
     Py_CLEAR(state->memoized_type);
     Py_CLEAR(state->view_type);
+    Py_CLEAR(state->limit_type);
     Py_CLEAR(state->sentinel_type);
     Py_CLEAR(state->absent);
     Py_CLEAR(state->missing);
