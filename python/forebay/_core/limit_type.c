@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Limit: permits that the processes of a machine share; forebay._pool_limit uses it. */
 #include "arena_methods.h"
+#include "limit_object.h"
 
 #include <math.h>
 
@@ -239,11 +240,17 @@ static PyObject *limit_wanted(PyObject *object, PyObject *unused)
 PyDoc_STRVAR(limit_should_yield_doc, "should_yield($self, idle, /)\n--\n\n"
                                      "Should this process give a permit up for another one?  idle: it needs it not now.");
 
-static PyObject *limit_should_yield(PyObject *object, PyObject *idle)
+static PyObject *limit_ask_yield(PyObject *object, PyObject *idle)
 {
     forebay_limit *limit = limit_handle((limit_object *)object);
     int is_idle = PyObject_IsTrue(idle);
     return limit == NULL || is_idle < 0 ? NULL : PyBool_FromLong(forebay_limit_should_yield(limit, is_idle != 0));
+}
+
+bool limit_should_yield(PyObject *object, bool idle)
+{
+    limit_object *self = (limit_object *)object;
+    return self->is_open && forebay_limit_should_yield(self->limit, idle);
 }
 
 PyDoc_STRVAR(limit_close_doc, "close($self, /)\n--\n\n"
@@ -262,7 +269,7 @@ static PyMethodDef limit_methods[] = {
     { "wait", limit_wait, METH_VARARGS, limit_wait_doc },
     { "leave", limit_leave, METH_O, limit_leave_doc },
     { "wanted", limit_wanted, METH_NOARGS, limit_wanted_doc },
-    { "should_yield", limit_should_yield, METH_O, limit_should_yield_doc },
+    { "should_yield", limit_ask_yield, METH_O, limit_should_yield_doc },
     { "watch", limit_watch, METH_O, limit_watch_doc },
     { "close", limit_close, METH_NOARGS, limit_close_doc },
     { NULL, NULL, 0, NULL },
