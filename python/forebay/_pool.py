@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import forebay
-from forebay._core import PoolCore, Waiter
-from forebay._pool_base import PoolBase, T, _seconds
+from forebay._core import Held, PoolCore, Waiter
+from forebay._pool_base import PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
 from forebay._pool_workers import Workers
 
@@ -55,7 +55,7 @@ class Pool(PoolBase[T]):
     open: False: open() is called later.  Any thread may use a pool, and the child of a
     fork, which makes objects of its own."""
 
-    def __init__(self, create: Callable[[], T], *, open: bool = True, **options: Any) -> None:
+    def __init__(self, create: Callable[[], T], *, open: bool = True, **options: Unpack[PoolOptions[T]]) -> None:
         super().__init__(create, **options)
         self._start_anew()
         if open:
@@ -142,18 +142,21 @@ class Pool(PoolBase[T]):
                 return
             if self._hooks[0] is not None:
                 held.suspect(True)
-                if self._is_dead(held.object):
+                if self._is_dead(held):
                     held.discard(True)
                     self._need_worker()
                     continue
                 held.suspect(False)
             held.settle()
 
-    def _is_dead(self, found: T) -> bool:
+    def _is_dead(self, held: Held) -> bool:
         try:
-            return self._hooks[0](found) is False
+            return self._hooks[0](held.object) is False
         except Exception:
             return True
+        except BaseException:
+            held.abandon()
+            raise
 
     def drain(self) -> None:
         """Use no object again that there is now: as after a change of what create() needs.
@@ -168,14 +171,21 @@ class Pool(PoolBase[T]):
         self._workers.wake()
 
     def _wait_for_object(self, timeout: float) -> Waiter:
-        """A waiter that was given an object; whatever interrupts this drops it, and so leaves
-        the queue and passes on what it was given."""
+        """A waiter that was given an object; whatever interrupts this, it leaves the queue and
+        passes on what it was given."""
         self._reclaim_lost()
         over = _thread.allocate_lock()
         over.acquire()
         waiter = self._enqueue(over.release)
-        self._attempts.ask_again()
-        self._need_worker()
+        try:
+            self._attempts.ask_again()
+            self._need_worker()
+            return self._wait_with(waiter, over, timeout)
+        except BaseException:
+            waiter.abandon()
+            raise
+
+    def _wait_with(self, waiter: Waiter, over: _thread.LockType, timeout: float) -> Waiter:
         if not over.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)) and not waiter.withdraw() and not waiter.refused:
             self._count_error()
             raise forebay.PoolTimeoutError(self._explain_timeout(timeout)) from self._error

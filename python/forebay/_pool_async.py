@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 import forebay
-from forebay._core import Held
+from forebay._core import Held, Waiter
 from forebay._pool_async_workers import AsyncWorkers, call
-from forebay._pool_base import PoolBase, T, _seconds
+from forebay._pool_base import PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
 
 Self = TypeVar("Self", bound="AsyncPool[Any]")
@@ -57,7 +57,9 @@ class AsyncPool(PoolBase[T]):
     that it belongs to from then on.  A task that is cancelled leaves the queue, and loses
     no object."""
 
-    def __init__(self, create: Callable[[], Awaitable[T] | T], *, open: bool = False, **options: Any) -> None:
+    def __init__(
+        self, create: Callable[[], Awaitable[T]] | Callable[[], T], *, open: bool = False, **options: Unpack[PoolOptions[T]]
+    ) -> None:
         super().__init__(create, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start_anew()
@@ -162,6 +164,9 @@ class AsyncPool(PoolBase[T]):
             is_dead = await call(self._hooks[0], held.object) is False
         except Exception:
             is_dead = True
+        except BaseException:
+            held.abandon()
+            raise
         if is_dead:
             held.discard(True)
             self._need_worker()
@@ -170,14 +175,21 @@ class AsyncPool(PoolBase[T]):
         return is_dead
 
     async def _wait_for_held(self, timeout: float) -> Held:
-        """Whatever interrupts this drops the waiter, which leaves the queue."""
+        """Whatever interrupts this, the waiter leaves the queue and passes on what it was given."""
         self._reclaim_lost()
         future = asyncio.get_running_loop().create_future()
         waiter = self._enqueue(self._wake_of(future))
-        self._attempts.ask_again()
-        self._need_worker()
-        if timeout > 0:
-            await asyncio.wait([future], timeout=None if timeout == float("inf") else timeout)
+        try:
+            self._attempts.ask_again()
+            self._need_worker()
+            if timeout > 0:
+                await asyncio.wait([future], timeout=None if timeout == float("inf") else timeout)
+            return self._end_of_wait(waiter, timeout)
+        except BaseException:
+            waiter.abandon()
+            raise
+
+    def _end_of_wait(self, waiter: Waiter, timeout: float) -> Held:
         if waiter.refused:
             self._count_error()
             raise forebay.PoolClosedError(f"the pool {self.name!r} was closed while this request waited")
@@ -198,30 +210,40 @@ class AsyncPool(PoolBase[T]):
 
     async def _bring_back(self, held: Held, error: BaseException | None, ends_block: bool) -> None:
         """Hooks, and back; whatever interrupts them, the object is closed."""
-        _, reset, end = self._hooks
-        sound, failure = True, None
-        if ends_block and end is not None:
-            try:
-                await call(end, held.object, error)
-            except Exception as raised:
-                sound, failure = False, raised
-        if not held.take_back():
-            return
-        held.suspect(True)
-        if sound and reset is not None and not self.closed:
-            try:
-                sound = await call(reset, held.object) is not False
-            except Exception as raised:
-                self._note_bad_reset(held.object, raised)
-                sound = False
-        if sound:
-            held.settle()
-        else:
-            held.discard(False)
-        if self._counts[2]:
-            self._need_worker()
+        try:
+            failure = await self._end_block(held, error) if ends_block else None
+            if not held.take_back():
+                return  # a parent's, before a fork
+            held.suspect(True)
+            if failure is None and await self._is_sound(held):
+                held.settle()
+            else:
+                held.discard(False)
+        finally:
+            held.abandon()  # nothing, unless it was interrupted
+            if self._counts[2]:
+                self._need_worker()
         if failure is not None and error is None:
             raise failure
+
+    async def _end_block(self, held: Held, error: BaseException | None) -> Exception | None:
+        """What end= raised."""
+        try:
+            if self._hooks[2] is not None:
+                await call(self._hooks[2], held.object, error)
+        except Exception as failure:
+            return failure
+        return None
+
+    async def _is_sound(self, held: Held) -> bool:
+        """By reset=."""
+        if self._hooks[1] is None or self.closed:
+            return True
+        try:
+            return await call(self._hooks[1], held.object) is not False
+        except Exception as failure:
+            self._note_bad_reset(held.object, failure)
+            return False
 
     # ---- what is there ----
 

@@ -74,10 +74,17 @@ class AsyncWorkers:
             except asyncio.TimeoutError:
                 if due == math.inf and not self.tasks and not self.called.is_set():
                     return
+            if self._is_over() and not self.tasks:
+                return
+
+    def _is_over(self) -> bool:
+        """The pool is gone, or closed and nothing of it is left to be closed."""
+        pool = self.pool()
+        return pool is None or (pool.closed and not any(pool._counts[1:]))
 
     def _due(self) -> float:
         pool = self.pool()
-        if pool is None or (pool.closed and not any(pool._counts[1:])):
+        if pool is None or self._is_over():
             return math.inf
         return min(pool._due(), pool._until_leak(), self.attempts.delay_left())
 

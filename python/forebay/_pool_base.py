@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from forebay._core import Arena, Limit, PoolCore
 from forebay._pool_attempts import Attempts
@@ -71,6 +71,30 @@ def close_of(value: Any) -> Any:
     return close() if callable(close) else None
 
 
+class PoolOptions(TypedDict, Generic[T], total=False):
+    """The keyword arguments of Pool and AsyncPool."""
+
+    min_size: int
+    max_size: int | None
+    check: Callable[[T], object] | None
+    reset: Callable[[T], object] | None
+    end: Callable[[T, BaseException | None], object] | None
+    close: Callable[[T], object] | None
+    timeout: float | timedelta
+    max_waiting: int
+    max_lifetime: float | timedelta | None
+    max_idle: float | timedelta | None
+    reconnect_timeout: float | timedelta
+    reconnect_failed: Callable[[Any], object] | None
+    num_workers: int
+    leak_after: float | timedelta | None
+    fileno: Callable[[T], int | None] | None
+    name: str | None
+    arena: Arena | None
+    host_max: int | None
+    update: bool
+
+
 class PoolBase(PoolCore, Generic[T]):
     """Options and figures; how to wait and to work in the background is for those below."""
 
@@ -83,16 +107,16 @@ class PoolBase(PoolCore, Generic[T]):
         *,
         min_size: int = 1,
         max_size: int | None = None,
-        check: Callable[[T], Any] | None = None,
-        reset: Callable[[T], Any] | None = None,
-        end: Callable[[T, BaseException | None], Any] | None = None,
-        close: Callable[[T], Any] | None = None,
+        check: Callable[[T], object] | None = None,
+        reset: Callable[[T], object] | None = None,
+        end: Callable[[T, BaseException | None], object] | None = None,
+        close: Callable[[T], object] | None = None,
         timeout: float | timedelta = 30.0,
         max_waiting: int = 0,
         max_lifetime: float | timedelta | None = 3600.0,
         max_idle: float | timedelta | None = 600.0,
         reconnect_timeout: float | timedelta = 300.0,
-        reconnect_failed: Callable[[Any], Any] | None = None,
+        reconnect_failed: Callable[[Any], object] | None = None,
         num_workers: int = 3,
         leak_after: float | timedelta | None = None,
         fileno: Callable[[T], int | None] | None = None,
@@ -180,7 +204,7 @@ class PoolBase(PoolCore, Generic[T]):
 
     def _explain_timeout(self, waited: float) -> str:
         idle, out, _, _ = self._counts
-        text = f"no object of the pool {self.name!r} got free within {waited:g} s: {out} of at most {self.max_size} are out"
+        text = f"no object of the pool {self.name!r} got free within {waited:.3g} s: {out} of at most {self.max_size} are out"
         if self._limit is not None and self._arena is not None and not self._arena.closed:
             limit = self._arena.limits().get(self.name)
             if limit is not None and limit["held"] >= limit["most"]:
@@ -196,7 +220,7 @@ class PoolBase(PoolCore, Generic[T]):
 
     def _explain_fill(self, waited: float) -> str:
         idle, out, _, _ = self._counts
-        text = f"the pool {self.name!r} had {idle + out} of {self.min_size} objects after {waited:g} s"
+        text = f"the pool {self.name!r} had {idle + out} of {self.min_size} objects after {waited:.3g} s"
         return text if self._error is None else f"{text}: {self._error!r}"
 
     def _is_closing(self) -> bool:

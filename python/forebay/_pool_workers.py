@@ -72,14 +72,16 @@ class Workers:
 
     def _may_leave(self, me: threading.Thread) -> bool:
         self.threads.discard(me)
-        if self.calls.empty() and (self.idle or self._due() == math.inf):
+        if self._is_over() or (self.calls.empty() and (self.idle or self._due() == math.inf)):
             return True
         self.threads.add(me)  # who called meanwhile saw this thread
         return False
 
     def _wait(self, me: threading.Thread) -> bool:
-        """False: there was nothing to do for long."""
+        """False: there was nothing to do for long, or there will not be."""
         due = self._due()
+        if self._is_over():
+            return False
         is_for_timers = not self.idle and due != math.inf  # one thread sees to them
         self.idle.add(me)
         try:
@@ -90,10 +92,15 @@ class Workers:
             self.idle.discard(me)
         return True
 
+    def _is_over(self) -> bool:
+        """The pool is gone, or closed and nothing of it is left to be closed."""
+        pool = self.pool()
+        return pool is None or (pool.closed and not any(pool._counts[1:]))
+
     def _due(self) -> float:
         """Seconds until there may be something to do."""
         pool = self.pool()
-        if pool is None or (pool.closed and not any(pool._counts[1:])):
+        if pool is None or self._is_over():
             return math.inf
         return min(pool._due(), pool._until_leak(), self.attempts.delay_left())
 

@@ -162,6 +162,17 @@ static PyObject *held_take_back(PyObject *object, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
+PyDoc_STRVAR(held_abandon_doc, "abandon($self, /)\n--\n\n"
+                               "What happens, too, when it is dropped, but an exception's traceback may keep it.");
+
+static PyObject *held_abandon(PyObject *object, PyObject *unused)
+{
+    held_object *self = (held_object *)object;
+    if (self->item != NULL)
+        let_go(self);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(held_settle_doc, "settle($self, /)\n--\n\nIt is sound: for the next one.");
 
 static PyObject *held_settle(PyObject *object, PyObject *unused)
@@ -215,6 +226,7 @@ static PyMethodDef held_methods[] = {
       "__exit__($self, type, value, traceback, /)\n--\n\nBring it back." },
     { "hand_out", held_hand_out, METH_O, held_hand_out_doc },
     { "take_back", held_take_back, METH_NOARGS, held_take_back_doc },
+    { "abandon", held_abandon, METH_NOARGS, held_abandon_doc },
     { "settle", held_settle, METH_NOARGS, held_settle_doc },
     { "discard", held_discard, METH_O, held_discard_doc },
     { "suspect", held_suspect, METH_O, held_suspect_doc },

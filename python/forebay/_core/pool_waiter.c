@@ -55,13 +55,21 @@ void waiter_wake(waiter_object *waiter)
     PyErr_Restore(type, value, traceback);
 }
 
+/* Leave, and pass on what it was given. */
+static void abandon(waiter_object *self)
+{
+    pool_item *item = self->item;
+    self->item = NULL;
+    waiter_leave(self);
+    if (item != NULL)
+        pool_return_unused(self->pool, item);
+}
+
 static void waiter_dealloc(PyObject *object)
 {
     waiter_object *self = (waiter_object *)object;
     PyTypeObject *type = Py_TYPE(object);
-    waiter_leave(self);
-    if (self->item != NULL)
-        pool_return_unused(self->pool, self->item);
+    abandon(self);
     Py_DECREF(self->wake);
     Py_DECREF(self->pool);
     PyObject_Free(object);
@@ -77,6 +85,16 @@ static PyObject *waiter_withdraw(PyObject *object, PyObject *unused)
     return PyBool_FromLong(self->phase == WAITER_GIVEN);
 }
 
+PyDoc_STRVAR(waiter_abandon_doc, "abandon($self, /)\n--\n\n"
+                                 "Leave the queue, and pass on what it was given: what happens, too, when it is dropped,\n"
+                                 "but an exception's traceback may keep it.");
+
+static PyObject *waiter_abandon(PyObject *object, PyObject *unused)
+{
+    abandon((waiter_object *)object);
+    Py_RETURN_NONE;
+}
+
 static PyObject *waiter_is_refused(PyObject *object, void *unused)
 {
     return PyBool_FromLong(((waiter_object *)object)->phase == WAITER_REFUSED);
@@ -89,6 +107,7 @@ static PyObject *waiter_is_given(PyObject *object, void *unused)
 
 static PyMethodDef waiter_methods[] = {
     { "withdraw", waiter_withdraw, METH_NOARGS, waiter_withdraw_doc },
+    { "abandon", waiter_abandon, METH_NOARGS, waiter_abandon_doc },
     { NULL, NULL, 0, NULL },
 };
 
