@@ -17,6 +17,8 @@ built-in exception; wrong arguments raise plain TypeError and ValueError.
 
 import sys
 from collections.abc import MutableMapping as _MutableMapping
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 if sys.platform != "linux":
     raise ImportError(
@@ -42,6 +44,9 @@ from forebay._core import (
     NoSpaceError,
     NotFoundError,
     OverflowError,
+    PoolClosedError,
+    PoolError,
+    PoolTimeoutError,
     Record,
     RecordList,
     RecordTuple,
@@ -49,6 +54,7 @@ from forebay._core import (
     SizeWarning,
     TimeoutError,
     TooBigError,
+    TooManyRequestsError,
     TypeMismatchError,
     VersionError,
     View,
@@ -60,7 +66,7 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, CacheStats, RowInfo
+from forebay._types import ArenaInfo, CacheStats, LimitInfo, LimitShare, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -69,8 +75,30 @@ for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWar
     _public.__module__ = "forebay"
 del _public
 
+if _TYPE_CHECKING:
+    from forebay._pool import Pool
+    from forebay._pool_async import AsyncPool
+
+_LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
+    import importlib
+
+    found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    found.__module__ = "forebay"
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
+
 __all__ = [
     "ABSENT",
+    "AsyncPool",
     "Arena",
     "ArenaError",
     "ArenaInfo",
@@ -86,6 +114,8 @@ __all__ = [
     "Error",
     "FullError",
     "InvalidError",
+    "LimitInfo",
+    "LimitShare",
     "LoadError",
     "MemoizedFunction",
     "MissError",
@@ -94,6 +124,10 @@ __all__ = [
     "NotFoundError",
     "OverflowError",
     "PickleWarning",
+    "Pool",
+    "PoolClosedError",
+    "PoolError",
+    "PoolTimeoutError",
     "Record",
     "RecordList",
     "RecordTuple",
@@ -102,6 +136,7 @@ __all__ = [
     "SizeWarning",
     "TimeoutError",
     "TooBigError",
+    "TooManyRequestsError",
     "TypeMismatchError",
     "VersionError",
     "View",
