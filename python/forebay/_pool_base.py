@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from forebay._core import Arena, Limit, PoolCore
 from forebay._pool_attempts import Attempts
-from forebay._pool_fork import descriptor_of, forget_descriptor, pools_of_process
+from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
 
 T = TypeVar("T")
 
@@ -141,6 +141,8 @@ class PoolBase(PoolCore, Generic[T]):
         self._hooks = (_hook(check, "check"), _hook(reset, "reset"), _hook(end, "end"))
         self._error: BaseException | None = None  # why none could be created the last time
         self._forsaken: list[Any] = []
+        self._closing_now: dict[int, Any] = {}
+        self._gate = ForkGate()
         self._configure(
             *self._hooks_in_c(),
             _seconds(timeout, "timeout"),
@@ -286,12 +288,14 @@ class PoolBase(PoolCore, Generic[T]):
 
     def _after_fork(self) -> None:
         """In the child: the parent's objects are not ours to use, nor to close."""
-        forsaken: list[Any] = []
+        forsaken: list[Any] = [*self._closing_now.values()]
         self._forsake(forsaken)
         for found in forsaken:
             forget_descriptor(found, self._fileno)
         self._forsaken += forsaken
         self._error = None
+        self._closing_now = {}
+        self._gate = ForkGate()
         self._start_anew()
 
     def _start_anew(self) -> None:
