@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -14,6 +14,7 @@ import codecs_run
 import compression
 import loading
 import memoized
+import pools
 import records
 import report
 import run
@@ -27,6 +28,7 @@ PARTS = {
     "codecs": codecs_run.main,
     "compression": compression.main,
     "loading": loading.main,
+    "pools": pools.main,
     "report": report.main,
 }
 
