@@ -28,6 +28,7 @@ from forebay._core import (
     ABSENT,
     Arena,
     ArenaError,
+    BufferPool,
     BusyError,
     Cache,
     ClosedError,
@@ -41,7 +42,12 @@ from forebay._core import (
     MissError,
     NoSpaceError,
     NotFoundError,
+    ObjectPool,
     OverflowError,
+    PoolClosedError,
+    PoolError,
+    PoolTimeoutError,
+    PooledBuffer,
     Record,
     RecordList,
     RecordTuple,
@@ -60,7 +66,7 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, CacheStats, RowInfo
+from forebay._types import ArenaInfo, BufferPoolStats, CacheStats, ObjectPoolStats, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -74,6 +80,8 @@ __all__ = [
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "BufferPool",
+    "BufferPoolStats",
     "BusyError",
     "Cache",
     "CacheInfo",
@@ -92,8 +100,14 @@ __all__ = [
     "Namespace",
     "NoSpaceError",
     "NotFoundError",
+    "ObjectPool",
+    "ObjectPoolStats",
     "OverflowError",
     "PickleWarning",
+    "PoolClosedError",
+    "PoolError",
+    "PoolTimeoutError",
+    "PooledBuffer",
     "Record",
     "RecordList",
     "RecordTuple",

@@ -57,6 +57,11 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
                           "Another process was loading the value, and its loader failed." },
     [CORE_RECURSIVE_LOAD_ERROR] = { "forebay.RecursiveLoadError", CORE_ERROR, &PyExc_RuntimeError,
                                     "A loader fetches the very key that it is to load." },
+    [CORE_POOL_ERROR] = { "forebay.PoolError", CORE_ERROR, NULL, "What the pools raise." },
+    [CORE_POOL_TIMEOUT_ERROR] = { "forebay.PoolTimeoutError", CORE_POOL_ERROR, &PyExc_TimeoutError,
+                                  "A pool had nothing to hand out by the timeout." },
+    [CORE_POOL_CLOSED_ERROR] = { "forebay.PoolClosedError", CORE_POOL_ERROR, NULL,
+                                 "The pool was closed, or was not opened yet." },
 };
 
 static PyObject *bases_of(core_state *state, const error_spec *spec)
