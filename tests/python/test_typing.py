@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stubs, as users' type checkers see them on the installed package."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,12 @@ def test_wrong_use_does_not(tmp_path):
             text.startswith(f"sample.py:{number}:") and f"[{WRONG[line]}]" in text
             for text in output.splitlines()
         ), f"{line!r} should be [{WRONG[line]}]:\n{output}"
+
+
+def test_the_package_itself_passes_strict_mypy():
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "python/forebay"]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_stubs_agree_with_the_extension(tmp_path):
