@@ -5,6 +5,7 @@ import asyncio
 
 import forebay
 import pytest
+from forebay import _loading_flights, _loading_tasks
 from loading_calls import LONG, arena  # arena: a fixture
 from loading_in_tasks import Loader, assert_nothing_is_left, eventually, run, settled  # run: a fixture
 
@@ -151,6 +152,47 @@ def test_many_tasks_and_one_key_are_one_load(arena, run, kind):
 
     run(main())
     assert loader.batches == [[1]]
+
+
+def test_thousands_of_tasks_that_wait_share_a_timer_and_count_no_queue(arena, run, monkeypatch):
+    async def load_many(keys):
+        await asyncio.sleep(0)
+        return keys
+
+    monkeypatch.setattr(_loading_flights.Queue, "__len__", lambda queue: 1 / 0)
+    alarms = []
+    monkeypatch.setattr(_loading_tasks.Alarm, "_ring", alarms.append)
+
+    async def main():
+        cache = arena.cache("c", load_many=load_many, max_batch=10)
+        here = cache._loading.tasks.here()
+        tasks = [asyncio.create_task(cache.afetch(key)) for key in range(2000)]
+        await asyncio.sleep(0)
+        assert len(here._alarm._sleepers) == 2000 and here._alarm._timer is not None
+        assert await asyncio.gather(*tasks) == list(range(2000))
+        assert not here._alarm._sleepers and here._alarm._timer is None
+
+    run(main())
+    assert not alarms
+
+
+def test_who_is_not_woken_looks_by_itself(run, monkeypatch):
+    monkeypatch.setattr(_loading_tasks, "LOOK_AGAIN", 0.01)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        alarm = _loading_tasks.Alarm(loop)
+        sleepers = [_loading_tasks.Sleeper(loop, alarm) for _ in range(3)]
+        for _ in range(3):
+            await asyncio.gather(*(sleeper.sleep(float("inf")) for sleeper in sleepers))
+        assert alarm._timer is None and not alarm._sleepers
+        sleepers[0].wake()  # before it sleeps: once only
+        await sleepers[0].sleep(float("inf"))
+        assert alarm._timer is None
+        await sleepers[0].sleep(0.0)
+        await sleepers[0].sleep(-1.0)
+
+    run(main())
 
 
 def test_what_is_missed_in_one_tick_is_one_batch(arena, run):

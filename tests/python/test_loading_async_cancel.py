@@ -284,7 +284,8 @@ def test_a_call_that_is_cancelled_by_its_caller_goes_on_for_the_others(arena, ru
 
 def test_sleepers_of_closed_loops_are_not_woken(arena):
     async def make():
-        return _loading_tasks.Sleeper(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        return _loading_tasks.Sleeper(loop, _loading_tasks.Alarm(loop))
 
     sleeper = asyncio.run(make())
     waker = threading.Thread(target=sleeper.wake)

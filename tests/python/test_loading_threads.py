@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import forebay
 import pytest
-from forebay import _loading
+from forebay import _loading, _loading_flights
 from loading_calls import (  # arena: a fixture
     LONG,
     Call,
@@ -100,6 +100,30 @@ def test_one_key_does_not_wait_behind_a_thousand_of_another_caller(arena):
     assert 5000 in second
     assert 4 <= sum(key < 1000 for key in second) <= 5 and 4 <= sum(2000 <= key < 2100 for key in second) <= 5
     assert len(loader.batches) <= 1101 / 10 + 2
+
+
+def test_a_call_for_many_keys_does_not_go_over_all_of_them_after_each_batch(arena, monkeypatch):
+    looks = []
+    monkeypatch.setattr(_loading_flights.UnderWay, "look_at_all", looks.append)
+    cache = arena.cache("c", load_many=lambda keys: keys, max_batch=10)
+    assert len(cache.fetch_many(range(1000))) == 1000
+    assert not looks
+
+
+def test_a_failure_out_of_turn_fails_the_call_when_it_waits(arena):
+    loader = Loader()
+    cache = arena.cache("c", load_many=loader.load_many, max_batch=1)
+    loader.stop()
+    first = Call(cache.fetch, 1)
+    loader.wait_until_it_runs()
+    loader.answer = lambda key: 1 / 0
+    second = Call(cache.fetch_many, [1, 2, 3])
+    eventually(lambda: waiters(cache, 3))
+    loader.go_on()
+    first.ended()
+    with pytest.raises(ZeroDivisionError):
+        second.result()
+    assert_nothing_is_left(cache, 1, 2, 3)
 
 
 def test_callers_of_the_same_keys_share_the_loads(arena):
