@@ -144,7 +144,8 @@ static uint32_t class_of(const forebay_buffers *buffers, size_t size)
     if (size <= least)
         return 0;
     uint32_t index = (uint32_t)(64 - __builtin_clzl(size - 1)) - (uint32_t)__builtin_ctzl(least);
-    return index < buffers->class_count ? index : buffers->class_count - 1;
+    assert(index < buffers->class_count && size <= buffers->classes[index].capacity);
+    return index;
 }
 
 size_t forebay_buffers_largest(const forebay_buffers *buffers)

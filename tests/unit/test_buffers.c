@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <forebay/buffers.h>
@@ -149,6 +150,37 @@ static void idle_ones_of_other_classes_make_room_the_longest_idle_first(void **s
     forebay_buffers_give(buffers, large);
     forebay_buffers_give(buffers, middle);
     forebay_buffers_free(buffers);
+}
+
+static void let_the_clock_tick(void)
+{
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &begin);
+    do {
+        usleep(1000);
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    } while (now.tv_sec == begin.tv_sec && now.tv_nsec / 1000000 == begin.tv_nsec / 1000000);
+}
+
+static void of_several_classes_the_longest_idle_one_goes(void **state)
+{
+    (void)state;
+    for (int small_first = 0; small_first < 2; small_first++) {
+        forebay_buffers *buffers = open_pool(48 * KIB, 4096, 32 * KIB);
+        forebay_buffer *small = take(buffers, 8 * KIB), *large = take(buffers, 16 * KIB), *third = take(buffers, 16 * KIB);
+        forebay_buffers_give(buffers, small_first ? small : large);
+        let_the_clock_tick();
+        forebay_buffers_give(buffers, small_first ? large : small);
+        forebay_buffer *fourth = take(buffers, 4096); /* fits beside them */
+        forebay_buffer *fifth = take(buffers, 4096), *sixth = take(buffers, 4096);
+        forebay_buffers_stats stats = stats_of(buffers);
+        assert_int_equal(stats.classes[1].idle, !small_first);
+        assert_int_equal(stats.classes[2].idle, small_first);
+        forebay_buffer *taken[] = { third, fourth, fifth, sixth };
+        for (int i = 0; i < 4; i++)
+            forebay_buffers_give(buffers, taken[i]);
+        forebay_buffers_free(buffers);
+    }
 }
 
 static void a_fresh_buffer_is_zero_and_trimming_takes_memory_and_content(void **state)
@@ -417,6 +449,7 @@ int main(void)
         cmocka_unit_test(contradicting_options_are_refused),
         cmocka_unit_test(the_buffer_given_back_last_is_taken_first),
         cmocka_unit_test(idle_ones_of_other_classes_make_room_the_longest_idle_first),
+        cmocka_unit_test(of_several_classes_the_longest_idle_one_goes),
         cmocka_unit_test(a_fresh_buffer_is_zero_and_trimming_takes_memory_and_content),
         cmocka_unit_test(what_nobody_wants_for_long_loses_its_memory_while_the_pool_is_used),
         cmocka_unit_test(after_closing_nothing_is_taken_and_what_comes_back_is_unmapped),
