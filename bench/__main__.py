@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+import buffers
 import codecs_run
 import compression
 import loading
@@ -29,6 +30,7 @@ PARTS = {
     "compression": compression.main,
     "loading": loading.main,
     "pools": pools.main,
+    "buffers": buffers.main,
     "report": report.main,
 }
 

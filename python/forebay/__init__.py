@@ -30,6 +30,7 @@ from forebay._core import (
     ABSENT,
     Arena,
     ArenaError,
+    BufferPool,
     BusyError,
     Cache,
     ClosedError,
@@ -43,10 +44,12 @@ from forebay._core import (
     MissError,
     NoSpaceError,
     NotFoundError,
+    ObjectPool,
     OverflowError,
     PoolClosedError,
     PoolError,
     PoolTimeoutError,
+    PooledBuffer,
     Record,
     RecordList,
     RecordTuple,
@@ -66,7 +69,7 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, CacheStats, LimitInfo, LimitShare, RowInfo
+from forebay._types import ArenaInfo, BufferPoolStats, CacheStats, LimitInfo, LimitShare, ObjectPoolStats, RowInfo
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -102,6 +105,8 @@ __all__ = [
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "BufferPool",
+    "BufferPoolStats",
     "BusyError",
     "Cache",
     "CacheInfo",
@@ -122,12 +127,15 @@ __all__ = [
     "Namespace",
     "NoSpaceError",
     "NotFoundError",
+    "ObjectPool",
+    "ObjectPoolStats",
     "OverflowError",
     "PickleWarning",
     "Pool",
     "PoolClosedError",
     "PoolError",
     "PoolTimeoutError",
+    "PooledBuffer",
     "Record",
     "RecordList",
     "RecordTuple",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
-from forebay._pool_base import logger
+from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool_async import AsyncPool

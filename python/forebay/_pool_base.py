@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar
 from forebay._core import Arena, Limit, PoolCore
 from forebay._pool_attempts import Attempts
 from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
+from forebay._pool_log import logger
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from forebay._pool_limit import HostLimit
 
-logger = logging.getLogger("forebay.pool")
 _numbers = itertools.count(1)
 MAX_SIZE = 8  # where none is asked for
 

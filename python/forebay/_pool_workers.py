@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
-from forebay._pool_base import logger
+from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool import Pool

@@ -90,6 +90,14 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &record_iterator_spec, &state->record_iterator_type) < 0)
         return -1;
+    if (add_type(module, &buffer_pool_type_spec, &state->buffer_pool_type) < 0)
+        return -1;
+    if (add_type(module, &pooled_buffer_type_spec, &state->pooled_buffer_type) < 0)
+        return -1;
+    if (add_type(module, &object_pool_type_spec, &state->object_pool_type) < 0)
+        return -1;
+    if (add_type(module, &borrow_type_spec, &state->borrow_type) < 0)
+        return -1;
     return PyModule_AddStringConstant(module, "__version__", FB_VERSION);
 }
 
@@ -110,6 +118,10 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->record_list_type);
     Py_VISIT(state->record_tuple_type);
     Py_VISIT(state->record_iterator_type);
+    Py_VISIT(state->buffer_pool_type);
+    Py_VISIT(state->pooled_buffer_type);
+    Py_VISIT(state->object_pool_type);
+    Py_VISIT(state->borrow_type);
     Py_VISIT(state->timedelta_type);
     Py_VISIT(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
@@ -136,6 +148,10 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->record_list_type);
     Py_CLEAR(state->record_tuple_type);
     Py_CLEAR(state->record_iterator_type);
+    Py_CLEAR(state->buffer_pool_type);
+    Py_CLEAR(state->pooled_buffer_type);
+    Py_CLEAR(state->object_pool_type);
+    Py_CLEAR(state->borrow_type);
     Py_CLEAR(state->timedelta_type);
     Py_CLEAR(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
