@@ -8,6 +8,7 @@
 #include <forebay/cache.h>
 #include <forebay/codec.h>
 #include <forebay/lease.h>
+#include <forebay/limit.h>
 #include <forebay/status.h>
 
 #endif

@@ -17,6 +17,8 @@ built-in exception; wrong arguments raise plain TypeError and ValueError.
 
 import sys
 from collections.abc import MutableMapping as _MutableMapping
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 if sys.platform != "linux":
     raise ImportError(
@@ -55,6 +57,7 @@ from forebay._core import (
     SizeWarning,
     TimeoutError,
     TooBigError,
+    TooManyRequestsError,
     TypeMismatchError,
     VersionError,
     View,
@@ -66,7 +69,15 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, BufferPoolStats, CacheStats, ObjectPoolStats, RowInfo
+from forebay._types import (
+    ArenaInfo,
+    BufferPoolStats,
+    CacheStats,
+    LimitInfo,
+    LimitShare,
+    ObjectPoolStats,
+    RowInfo,
+)
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -75,8 +86,30 @@ for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWar
     _public.__module__ = "forebay"
 del _public
 
+if _TYPE_CHECKING:
+    from forebay._pool import Pool
+    from forebay._pool_async import AsyncPool
+
+_LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
+    import importlib
+
+    found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    found.__module__ = "forebay"
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
+
 __all__ = [
     "ABSENT",
+    "AsyncPool",
     "Arena",
     "ArenaError",
     "ArenaInfo",
@@ -94,6 +127,8 @@ __all__ = [
     "Error",
     "FullError",
     "InvalidError",
+    "LimitInfo",
+    "LimitShare",
     "LoadError",
     "MemoizedFunction",
     "MissError",
@@ -104,6 +139,7 @@ __all__ = [
     "ObjectPoolStats",
     "OverflowError",
     "PickleWarning",
+    "Pool",
     "PoolClosedError",
     "PoolError",
     "PoolTimeoutError",
@@ -116,6 +152,7 @@ __all__ = [
     "SizeWarning",
     "TimeoutError",
     "TooBigError",
+    "TooManyRequestsError",
     "TypeMismatchError",
     "VersionError",
     "View",

@@ -36,6 +36,23 @@ class RowInfo(TypedDict):
     alive: bool
 
 
+class LimitShare(TypedDict):
+    """What one process has of a limit."""
+
+    pid: int
+    held: int
+    waiting: int
+
+
+class LimitInfo(TypedDict):
+    """What pools with host_max= share, as Arena.limits() tells it."""
+
+    most: int
+    held: int
+    waiting: int
+    processes: list[LimitShare]
+
+
 class CacheStats(TypedDict):
     """What Cache.stats() returns: figures over all processes."""
 

@@ -3,7 +3,7 @@
  * (ARENA_FORMAT_VERSION) and a change of docs/arena-format.md.
  *
  *   0           4096
- *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][leases][index | segments ...]
+ *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][leases][limits][index | segments ...]
  *
  * Offsets, never pointers: mappings differ by process.  The index begins with
  * index_initial buckets and grows into segment 0, 1, 2, ...: bucket b is always
@@ -18,7 +18,7 @@
 
 #define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
 #define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
-#define ARENA_FORMAT_VERSION 3u
+#define ARENA_FORMAT_VERSION 4u
 #define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
 
 #define ROW_LANES 8u        /* operations one process may have under way at once */
@@ -58,9 +58,12 @@ typedef struct arena_geometry {
     uint32_t lease_count;   /* a power of two */
     uint64_t leases_offset; /* of their words; records and notes follow */
     uint32_t lease_note_count; /* a power of two */
-    uint32_t reserved;      /* 0 */
+    uint32_t limit_count;
+    uint64_t limits_offset; /* of their records; permits and places follow */
+    uint32_t permit_count;  /* of each limit, a power of two */
+    uint32_t place_count;   /* of each limit, a power of two, at most 64 */
 } arena_geometry;
-static_assert(sizeof(arena_geometry) == 144, "fixed for format 3");
+static_assert(sizeof(arena_geometry) == 160, "fixed for format 4");
 
 typedef struct arena_superblock {
     /* line 0: identity */
@@ -124,7 +127,7 @@ typedef struct arena_row {
     /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
     _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
 } arena_row;
-static_assert(sizeof(arena_row) == 960, "fixed for format 3");
+static_assert(sizeof(arena_row) == 960, "fixed for format 4");
 
 /* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
  * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
@@ -149,7 +152,7 @@ typedef struct arena_cache {
     _Atomic uint64_t train_at;   /* `packable` from which a dictionary is due; a hint */
     uint8_t reserved1[56];
 } arena_cache;
-static_assert(sizeof(arena_cache) == 256, "fixed for format 3");
+static_assert(sizeof(arena_cache) == 256, "fixed for format 4");
 
 enum counter {
     COUNTER_HITS,
@@ -263,6 +266,38 @@ typedef struct arena_lease_note {
     uint8_t reserved[4];
 } arena_lease_note;
 static_assert(sizeof(arena_lease_note) == 256, "four cache lines");
+
+/* A limit on what all processes hold together.  `word` = life << 2 | state; name and
+ * `most` are written under the table lock before it says live.  Its permits are words
+ * of their own: 0 in bit 0: free, and since when << 1 (arena ms); 1: held, row << 1 (12
+ * bits) | low 27 bits of the row's generation << 13 | serial << 40 (24 bits), which no
+ * two permits of one row and generation have in common (for 2^24 of them). */
+enum limit_state {
+    LIMIT_FREE = 0,
+    LIMIT_LIVE = 1,
+    LIMIT_ENDING = 2, /* is being dropped, unless somebody holds a permit */
+};
+typedef struct arena_limit {
+    _Atomic uint64_t word;
+    _Atomic uint32_t most;
+    _Atomic uint32_t released; /* raised when a permit gets free: a futex */
+    _Atomic uint32_t wanted;   /* raised when somebody begins to wait: a futex */
+    uint8_t reserved0[4];
+    _Atomic uint64_t tickets;  /* given out so far */
+    _Atomic uint64_t waiting;  /* bit i: place i is taken; a hint: set anew by who waits there */
+    char name[48];
+    uint8_t reserved1[40];
+} arena_limit;
+static_assert(sizeof(arena_limit) == 128, "two cache lines");
+
+/* A place in a limit's queue. */
+typedef struct arena_place {
+    _Atomic uint64_t word;    /* row, generation (as a claim) | 1 << 63; 0: free */
+    _Atomic uint64_t ticket;  /* the lower goes first; of who had the place before, for a moment */
+    _Atomic uint64_t since;   /* arena ms */
+    _Atomic uint64_t pledged; /* arena ms when somebody said it would give a permit up for it; 0: nobody */
+} arena_place;
+static_assert(sizeof(arena_place) == 32, "half a cache line");
 
 /* An entry: this word, then if flagged 5 bytes of expiry (arena ms), 8 bytes of
  * value length, 4 bytes of checksum, 4 bytes of version, 1 byte that counts

@@ -75,6 +75,9 @@ static void set_places(forebay_arena *arena, const arena_geometry *g)
     arena->lease_words = (_Atomic uint64_t *)(base + g->leases_offset);
     arena->leases = (arena_lease *)(base + g->leases_offset + g->lease_count * sizeof(uint64_t));
     arena->lease_notes = (arena_lease_note *)(arena->leases + g->lease_count);
+    arena->limits = (arena_limit *)(base + g->limits_offset);
+    arena->permits = (_Atomic uint64_t *)(void *)(arena->limits + g->limit_count);
+    arena->places = (arena_place *)(void *)(arena->permits + (size_t)g->limit_count * g->permit_count);
     arena->buckets = (arena_bucket *)(base + g->index_offset);
     arena->max_entry = fb_geometry_max_entry(g);
     arena->segment_shift = (uint32_t)__builtin_ctz(g->segment_size);

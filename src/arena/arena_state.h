@@ -30,6 +30,9 @@ struct forebay_arena {
     _Atomic uint64_t *lease_words;
     arena_lease *leases;      /* their records */
     arena_lease_note *lease_notes;
+    arena_limit *limits;
+    _Atomic uint64_t *permits; /* permit_count of each limit */
+    arena_place *places;      /* place_count of each limit */
     arena_bucket *buckets;
     uint64_t hash_seed;
     uint64_t max_entry;       /* bytes of key and value; of the geometry */
@@ -56,6 +59,7 @@ struct forebay_arena {
     /* private hints; any thread, relaxed */
     _Atomic uint32_t head_hint[QUEUE_COUNT];
     _Atomic uint32_t load_average; /* index load seen by inserts, 16.16 fixed point of slots per bucket */
+    _Atomic uint32_t permits_taken; /* serials of this handle's permits */
     _Atomic uint32_t writes;  /* sets of this handle: when to run the policy */
     _Atomic uint64_t next_slow_look; /* arena ms: when to look at clock, replacement, policy */
     _Atomic uint64_t *row_checked; /* per row: arena ms of the last liveness check, private */

@@ -19,6 +19,11 @@
 #define LEASES_MIN 64u
 #define LEASES_MAX 8192u                 /* keys being loaded at once */
 #define LEASES_PER_NOTE 16u
+#define BYTES_PER_PERMIT 65536u          /* of each limit */
+#define PERMITS_MIN 64u
+#define PERMITS_MAX 2048u
+#define PLACES_MIN 16u
+#define PLACES_MAX 64u                   /* a bit each in a word */
 #define SEGMENT_SIZE_MAX (UINT64_C(1) << 30)
 #define BYTES_PER_INITIAL_BUCKET 8192u   /* the index grows; entries of 1 KiB start it right */
 #define INDEX_INITIAL_MIN 64u
@@ -28,12 +33,13 @@ static const struct size_class {
     uint64_t below; /* bytes of arena */
     uint32_t rows;
     uint32_t caches;
+    uint32_t limits;
 } size_classes[] = {
-    { 4 * MIB, 32, 16 },
-    { 16 * MIB, 64, 16 },
-    { 64 * MIB, 128, 32 },
-    { 1024 * MIB, 256, 64 },
-    { UINT64_MAX, 1024, CACHE_COUNT_MAX },
+    { 4 * MIB, 32, 16, 4 },
+    { 16 * MIB, 64, 16, 8 },
+    { 64 * MIB, 128, 32, 16 },
+    { 1024 * MIB, 256, 64, 16 },
+    { UINT64_MAX, 1024, CACHE_COUNT_MAX, 16 },
 };
 
 static const struct size_class *class_of(uint64_t size)
@@ -59,6 +65,12 @@ static uint64_t size_of_leases(const arena_geometry *g)
     return g->lease_count * (sizeof(uint64_t) + sizeof(arena_lease)) + g->lease_note_count * sizeof(arena_lease_note);
 }
 
+static uint64_t size_of_limits(const arena_geometry *g)
+{
+    return g->limit_count
+           * (sizeof(arena_limit) + g->permit_count * sizeof(uint64_t) + g->place_count * sizeof(arena_place));
+}
+
 static void lay_out(arena_geometry *g)
 {
     uint64_t taken;
@@ -68,12 +80,14 @@ static void lay_out(arena_geometry *g)
     g->tags_offset = g->counters_offset + g->counter_count * sizeof(arena_counters);
     g->segments_offset = g->tags_offset + g->tag_count * sizeof(uint64_t);
     uint64_t dictionaries = g->dictionary_count * (sizeof(arena_dictionary) + (uint64_t)g->dictionary_size);
-    taken = g->segments_offset + g->policy_size + dictionaries + size_of_leases(g) + g->index_initial * sizeof(arena_bucket);
+    taken = g->segments_offset + g->policy_size + dictionaries + size_of_leases(g) + size_of_limits(g)
+            + g->index_initial * sizeof(arena_bucket);
     g->segment_count = (uint32_t)((g->size - taken) / (g->segment_size + sizeof(arena_segment)));
     g->policy_offset = g->segments_offset + g->segment_count * sizeof(arena_segment);
     g->dictionaries_offset = g->policy_offset + g->policy_size;
     g->leases_offset = g->dictionaries_offset + dictionaries;
-    g->index_offset = g->leases_offset + size_of_leases(g);
+    g->limits_offset = g->leases_offset + size_of_leases(g);
+    g->index_offset = g->limits_offset + size_of_limits(g);
     g->data_offset = g->index_offset + g->index_initial * sizeof(arena_bucket);
 }
 
@@ -97,6 +111,9 @@ bool fb_geometry_compute(uint64_t size, arena_geometry *geometry_out)
     g.dictionary_count = (uint32_t)clamp(size / DICTIONARIES_PART / g.dictionary_size, 1, DICTIONARY_SLOTS);
     g.lease_count = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_LEASE), LEASES_MIN, LEASES_MAX);
     g.lease_note_count = g.lease_count / LEASES_PER_NOTE;
+    g.limit_count = c->limits;
+    g.permit_count = (uint32_t)clamp(power_of_two_at_most(size / BYTES_PER_PERMIT), PERMITS_MIN, PERMITS_MAX);
+    g.place_count = (uint32_t)clamp(g.permit_count / 4, PLACES_MIN, PLACES_MAX);
     lay_out(&g);
     *geometry_out = g;
     return true;

@@ -58,6 +58,16 @@ static inline uint32_t fb_rows_used(const forebay_arena *arena)
  * orphaned, generation raised.  Never true for a live owner.  May be called
  * with claims held. */
 bool fb_row_is_dead(forebay_arena *arena, row_owner owner);
+/* The same of who is named by a row and the low bits of its generation that `mask`
+ * has: dead, too, if the row is another's by now. */
+static inline bool fb_row_left(forebay_arena *arena, uint32_t row, uint64_t generation, uint64_t mask)
+{
+    if (row >= arena->geometry.row_count)
+        return true; /* nobody's: a damaged file */
+    uint64_t there = atomic_load(&arena->rows[row].word);
+    row_owner owner = (row_owner)row | (row_owner)(uint32_t)(there >> 1) << 12;
+    return (there & 1) == 0 || ((there >> 1 ^ generation) & mask) != 0 || fb_row_is_dead(arena, owner);
+}
 /* Sweep every dead row; returns how many were. */
 uint32_t fb_rows_sweep(forebay_arena *arena);
 

@@ -39,12 +39,7 @@ static bool same_owner(uint64_t word, row_owner owner)
 /* Its row is another's by now, or the process ended. */
 static bool owner_is_dead(forebay_arena *arena, uint64_t word)
 {
-    uint32_t row = (uint32_t)(word >> 2 & 0xfff);
-    if (row >= arena->geometry.row_count)
-        return true; /* nobody's: a damaged file */
-    uint64_t there = atomic_load(&arena->rows[row].word);
-    row_owner owner = (row_owner)row | (row_owner)(uint32_t)(there >> 1) << 12;
-    return (there & 1) == 0 || !same_owner(word, owner) || fb_row_is_dead(arena, owner);
+    return fb_row_left(arena, (uint32_t)(word >> 2 & 0xfff), word >> GENERATION_SHIFT, GENERATION_MASK);
 }
 
 /* The slots where a key's lease may be. */

@@ -6,6 +6,7 @@
 #include "cache/inspect.h"
 #include "cache/leases.h"
 #include "cache/packed.h"
+#include "limit/limits.h"
 
 static void start_cold(forebay_arena *arena)
 {
@@ -161,6 +162,7 @@ forebay_status fb_arena_recover(forebay_arena *arena)
 {
     invalidate_tags(arena);
     fb_leases_clear(arena);
+    fb_limits_clear(arena);
     rest_segments(arena);
     check_runs(arena);
     if (fb_inspect_geometry(arena) != NULL) {

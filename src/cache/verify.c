@@ -6,6 +6,7 @@
 #include "cache/dictionaries.h"
 #include "cache/inspect.h"
 #include "cache/leases.h"
+#include "limit/limits.h"
 
 #define REPORTS_MAX 100u
 /* Looks at what seems wrong in a live arena, a millisecond apart; one, once so much
@@ -127,6 +128,7 @@ forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *c
     }
     verify_table(&v, fb_dictionaries_inspect, "dictionaries");
     verify_table(&v, fb_leases_inspect, "leases");
+    verify_table(&v, fb_limits_inspect, "limits");
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++)
         verify_segment(&v, i);
     uint64_t word = fb_index_word(arena);

@@ -81,11 +81,28 @@ def test_of_a_hot_key_there_is_one_load_for_each_time_it_expires():
     assert found["ways"]["get_set"]["queries"] >= 1
 
 
+def test_all_workers_together_stay_within_host_max():
+    found = figures_of("connections", "--seconds", "2")["connections"]
+    own, shared = found["ways"]["own"], found["ways"]["host_max"]
+    assert found["host_max"] < own["most_at_once"] <= 4 * found["max_size"]
+    assert 4 <= shared["most_at_once"] <= found["host_max"]
+    assert own["refused"] == shared["refused"] == 0 and shared["requests"] > 0
+    assert own["workers_measured"] == shared["workers_measured"] == 4
+
+
+def test_a_table_that_is_streamed_gives_the_same_rows_in_less_memory():
+    found = figures_of("streaming", "--rows", "100000")["streaming"]
+    usual, streamed = found["ways"]["fetchall"], found["ways"]["batches"]
+    assert usual["rows"] == streamed["rows"] == 4 * 100_000
+    assert usual["sums"] == streamed["sums"] and len(usual["sums"]) == 1
+    assert streamed["private_bytes"] < 4 * (2 * 4 << 20) < usual["private_bytes"]
+
+
 def test_all_parts_are_shown_when_none_is_asked_for():
     demo = start("--seconds", "0.2", "--workers", "2")
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, err
-    for title in ("Memory: ", "Cold start: ", "Stampede: "):
+    for title in ("Memory: ", "Cold start: ", "Stampede: ", "Connections: ", "Streaming: "):
         assert f"\n{title}" in out
     assert_nothing_is_left(demo.pid, [])
 
@@ -100,6 +117,8 @@ def test_all_parts_are_shown_when_none_is_asked_for():
         ("cold-start", 1, signal.SIGINT),
         ("stampede", 0, signal.SIGTERM),
         ("stampede", 1, signal.SIGINT),
+        ("connections", 0, signal.SIGTERM),
+        ("connections", 1, signal.SIGINT),
     ],
 )
 def test_a_signal_while_workers_run_leaves_nothing_behind(part, way, number):
@@ -129,6 +148,7 @@ def test_ctrl_c_before_any_worker_runs_leaves_nothing_behind(delay):
         ("memory", "lru_cache", "own lru_cache"),
         ("cold-start", "lru_cache", "cold start, own lru_cache"),
         ("stampede", "get_set", "stampede, get, query, set"),
+        ("connections", "own", "connections, a pool each"),
     ],
 )
 def test_a_killed_worker_is_reported_and_the_others_go_on(part, way, title):

@@ -40,6 +40,23 @@ PyObject *arena_rows(PyObject *self, PyObject *unused);
 PyObject *arena_stats(PyObject *self, PyObject *unused);
 PyObject *arena_verify(PyObject *self, PyObject *unused);
 
+/* limit_type.c */
+#define ARENA_LIMIT_DOC                                                                                      \
+    "_limit($self, name, most, update, /)\n--\n\n"                                                          \
+    "The limit of this name, as forebay.Pool uses it."
+#define ARENA_LIMITS_DOC                                                                                     \
+    "limits($self, /)\n--\n\n"                                                                              \
+    "What pools with host_max= share, as a dict by name: a dict each with most,\n"                           \
+    "held and waiting (over all processes) and processes, a list of dicts with\n"                           \
+    "pid, held and waiting."
+#define ARENA_DROP_LIMIT_DOC                                                                                 \
+    "drop_limit($self, name, /)\n--\n\n"                                                                    \
+    "Forget the limit of this name, so that another host_max can be given; True\n"                          \
+    "if there was one.  BusyError: a live process holds permits of it, or waits."
+PyObject *arena_limit(PyObject *self, PyObject *arguments);
+PyObject *arena_limits(PyObject *self, PyObject *unused);
+PyObject *arena_drop_limit(PyObject *self, PyObject *name);
+
 /* Statistics of one cache as a dict, or NULL with an exception. */
 PyObject *dict_of_stats(forebay_cache_stats stats);
 

@@ -41,6 +41,7 @@ typedef enum core_error {
     CORE_POOL_ERROR,
     CORE_POOL_TIMEOUT_ERROR,
     CORE_POOL_CLOSED_ERROR,
+    CORE_TOO_MANY_REQUESTS_ERROR,
     CORE_ERROR_COUNT
 } core_error;
 
@@ -53,6 +54,8 @@ typedef struct core_state {
     PyTypeObject *keys_type;
     PyTypeObject *memoized_type;
     PyTypeObject *view_type;
+    PyTypeObject *limit_type;
+    PyTypeObject *pool_type, *held_type, *waiter_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
     PyTypeObject *buffer_pool_type, *pooled_buffer_type, *object_pool_type, *borrow_type;
     PyTypeObject *timedelta_type;
@@ -67,6 +70,10 @@ extern PyType_Spec cache_type_spec;
 extern PyType_Spec keys_type_spec;
 extern PyType_Spec memoized_type_spec;
 extern PyType_Spec view_type_spec;
+extern PyType_Spec limit_type_spec;
+extern PyType_Spec pool_type_spec;
+extern PyType_Spec held_type_spec;
+extern PyType_Spec waiter_type_spec;
 extern PyType_Spec sentinel_type_spec;
 extern PyType_Spec record_map_spec;
 extern PyType_Spec record_list_spec;
@@ -80,6 +87,7 @@ extern PyType_Spec borrow_type_spec;
 /* An object that stands for no value; its repr is forebay.NAME. */
 PyObject *sentinel_new(core_state *state, const char *name);
 
+extern PyModuleDef core_module;
 core_state *core_state_of(PyObject *module);
 
 /* Create the exceptions and add them to the module. */

@@ -57,11 +57,14 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
                           "Another process was loading the value, and its loader failed." },
     [CORE_RECURSIVE_LOAD_ERROR] = { "forebay.RecursiveLoadError", CORE_ERROR, &PyExc_RuntimeError,
                                     "A loader fetches the very key that it is to load." },
-    [CORE_POOL_ERROR] = { "forebay.PoolError", CORE_ERROR, NULL, "What the pools raise." },
+    [CORE_POOL_ERROR] = { "forebay.PoolError", CORE_ERROR, &PyExc_RuntimeError,
+                          "A pool was given back what is not out of it; or the base of what follows." },
     [CORE_POOL_TIMEOUT_ERROR] = { "forebay.PoolTimeoutError", CORE_POOL_ERROR, &PyExc_TimeoutError,
-                                  "A pool had nothing to hand out by the timeout." },
+                                  "Nothing of the pool got free in time; __cause__ is why none could be made." },
     [CORE_POOL_CLOSED_ERROR] = { "forebay.PoolClosedError", CORE_POOL_ERROR, NULL,
-                                 "The pool was closed, or was not opened yet." },
+                                 "The pool is not open yet, or was closed." },
+    [CORE_TOO_MANY_REQUESTS_ERROR] = { "forebay.TooManyRequestsError", CORE_POOL_ERROR, NULL,
+                                       "As many requests wait for an object of the pool as max_waiting allows." },
 };
 
 static PyObject *bases_of(core_state *state, const error_spec *spec)

@@ -74,6 +74,14 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &view_type_spec, &state->view_type) < 0)
         return -1;
+    if (add_type(module, &limit_type_spec, &state->limit_type) < 0)
+        return -1;
+    if (add_type(module, &pool_type_spec, &state->pool_type) < 0)
+        return -1;
+    if (add_type(module, &held_type_spec, &state->held_type) < 0)
+        return -1;
+    if (add_type(module, &waiter_type_spec, &state->waiter_type) < 0)
+        return -1;
     if (add_type(module, &record_map_spec, &state->record_type) < 0)
         return -1;
     if (add_type(module, &record_list_spec, &state->record_list_type) < 0)
@@ -101,6 +109,10 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->keys_type);
     Py_VISIT(state->memoized_type);
     Py_VISIT(state->view_type);
+    Py_VISIT(state->limit_type);
+    Py_VISIT(state->pool_type);
+    Py_VISIT(state->held_type);
+    Py_VISIT(state->waiter_type);
     Py_VISIT(state->sentinel_type);
     Py_VISIT(state->record_type);
     Py_VISIT(state->record_list_type);
@@ -125,6 +137,10 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->keys_type);
     Py_CLEAR(state->memoized_type);
     Py_CLEAR(state->view_type);
+    Py_CLEAR(state->limit_type);
+    Py_CLEAR(state->pool_type);
+    Py_CLEAR(state->held_type);
+    Py_CLEAR(state->waiter_type);
     Py_CLEAR(state->sentinel_type);
     Py_CLEAR(state->absent);
     Py_CLEAR(state->missing);
@@ -157,7 +173,7 @@ static PyModuleDef_Slot core_slots[] = {
     { 0, NULL },
 };
 
-static PyModuleDef core_module = {
+PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "forebay._core",
     .m_doc = "The extension under the package forebay; import that one.",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import forebay
-from forebay.demo import cold_start, reads, stampede
+from forebay.demo import cold_start, connections, reads, stampede, streaming
 from forebay.demo.data import ZIPF_EXPONENT, Record, fill_database, write_ids
 from forebay.demo.processes import SIGNALS, DemoError, Progress, Resources, Run
 from forebay.demo.tables import mib
@@ -31,6 +31,8 @@ PARTS = {
     "memory": Part(reads.measure, reads.print_report),
     "cold-start": Part(cold_start.measure, cold_start.print_report),
     "stampede": Part(stampede.measure, stampede.print_report),
+    "connections": Part(connections.measure, connections.print_report),
+    "streaming": Part(streaming.measure, streaming.print_report),
 }
 
 
@@ -163,7 +165,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=parse_size, default="80MiB", help="size of the arena (default %(default)s)")
     parser.add_argument("--workers", type=at_least(int, 1), default=4, help="worker processes (default %(default)s)")
     parser.add_argument("--seconds", type=at_least(float, 0.1), default=4.0,
-                        help="measured seconds for each way of the reads, and half of it of the stampede (default %(default)g)")  # fmt: skip
+                        help="measured seconds for each way of the reads, and half of it of the stampede; the connections take at least half a second a worker (default %(default)g)")  # fmt: skip
     parser.add_argument("--rows", type=at_least(int, 1), help="use only so many cities (default: all)")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; more than once: these (default: all)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

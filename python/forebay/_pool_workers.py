@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The background of a Pool: threads that create, close, and look what got too old.
+
+A worker asks the pool what there is to do, so nothing depends on which call woke it.
+There are none until the first need, and none are kept that have nothing to wait for."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from forebay._pool_attempts import Attempts
+from forebay._pool_base import logger
+
+if TYPE_CHECKING:
+    from forebay._pool import Pool
+
+LINGER = 10.0  # seconds that a worker waits for more to do
+LONGEST_SLEEP = 86400.0
+
+
+class Workers:
+    def __init__(self, pool: Pool[Any]) -> None:
+        self.pool = weakref.ref(pool, self._pool_is_gone)
+        self.name = pool.name
+        self.most = pool.num_workers
+        self.attempts = Attempts(pool.reconnect_timeout)
+        self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.threads: set[threading.Thread] = set()
+        self.idle: set[threading.Thread] = set()
+
+    def _pool_is_gone(self, _: object) -> None:
+        for _thread in range(self.most):
+            self.calls.put(None)
+
+    def wake(self) -> None:
+        """There may be something to do.  Never waits; may be called in a destructor."""
+        self.calls.put(None)
+        if self.idle or len(self.threads) >= self.most:
+            return
+        thread = threading.Thread(target=self._work, name=f"{self.name}-worker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or no thread is to be had
+            self._work_here()
+
+    def _work_here(self) -> None:
+        pool = self.pool()
+        while pool is not None and (job := pool._next_job(False)) is not None:
+            self._do(pool, job)
+
+    def join(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        for thread in list(self.threads):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
+
+    # ---- in the threads ----
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        self.threads.add(me)
+        while len(self.threads) <= self.most:
+            self._do_what_there_is()
+            if not self._wait(me) and self._may_leave(me):
+                return
+        self.threads.discard(me)  # two calls at once began one too many
+
+    def _may_leave(self, me: threading.Thread) -> bool:
+        self.threads.discard(me)
+        if self._is_over() or (self.calls.empty() and (self.idle or self._due() == math.inf)):
+            return True
+        self.threads.add(me)  # who called meanwhile saw this thread
+        return False
+
+    def _wait(self, me: threading.Thread) -> bool:
+        """False: there was nothing to do for long, or there will not be."""
+        due = self._due()
+        if self._is_over():
+            return False
+        is_for_timers = not self.idle and due != math.inf  # one thread sees to them
+        self.idle.add(me)
+        try:
+            self.calls.get(timeout=min(due, LONGEST_SLEEP) + 0.0005 if is_for_timers else LINGER)
+        except queue.Empty:
+            return is_for_timers
+        finally:
+            self.idle.discard(me)
+        return True
+
+    def _is_over(self) -> bool:
+        """The pool is gone, or closed and nothing of it is left to be closed."""
+        pool = self.pool()
+        return pool is None or (pool.closed and not any(pool._counts[1:]))
+
+    def _due(self) -> float:
+        """Seconds until there may be something to do."""
+        pool = self.pool()
+        if pool is None or self._is_over():
+            return math.inf
+        return min(pool._due(), pool._until_leak(), self.attempts.delay_left())
+
+    def _do_what_there_is(self) -> None:
+        while (pool := self.pool()) is not None:
+            pool._tell_of_leaks()
+            job = pool._next_job(self.attempts.may_create() and not pool._is_awaiting_permits())
+            if job is None:
+                return
+            self._do(pool, job)
+            del pool, job
+
+    def _do(self, pool: Pool[Any], job: Any) -> None:
+        if job is True:
+            self._create_with_permit(pool)
+        else:
+            self._close(pool, *job)
+
+    def _close(self, pool: Pool[Any], found: Any, permit: bytes | None) -> None:
+        pool._closing_now[id(found)] = found
+        try:
+            pool._close(found)
+        except Exception as error:
+            logger.warning("pool %r: closing an object failed: %r", self.name, error)
+        finally:
+            pool._closing_now.pop(id(found), None)
+            del found
+            pool._give_back(permit)
+            pool._closed()
+
+    def _create_with_permit(self, pool: Pool[Any]) -> None:
+        permit = None
+        if pool._limit is not None:
+            permit = pool._limit.take()
+            if permit is None:
+                pool._create_failed(False)
+                pool._await_permits()
+                return
+        self.create(pool, permit)
+
+    def create(self, pool: Pool[Any], permit: bytes | None) -> None:
+        """After the pool counted it as being created."""
+        begun = time.monotonic()
+        try:
+            with pool._gate:
+                found = pool._create()
+                pool._created(found, permit, time.monotonic() - begun)
+        except BaseException as error:
+            pool._give_back(permit)
+            pool._create_failed(True)
+            if not isinstance(error, Exception):  # SystemExit, in a thread
+                raise
+            self._note_failure(pool, error)
+            return
+        self.attempts.note_success()
+        pool._error = None
+        pool._watch_for_others()
+
+    def _note_failure(self, pool: Pool[Any], error: Exception) -> None:
+        pool._error = error
+        if self.attempts.log_failure(self.name, error) and pool._reconnect_failed is not None:
+            try:
+                pool._reconnect_failed(pool)
+            except Exception:
+                logger.exception("pool %r: reconnect_failed failed", self.name)

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The queue of those who wait for a permit, and who gives one up for them. */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "limit/limits.h"
+
+/* Nobody wakes those who wait for a dead holder, or behind a stopped waiter: they look
+ * by themselves. */
+#define LOOK_EVERY_NS 4000000
+/* A busy process keeps a permit from one that has none for so long. */
+#define QUANTUM_MS 50u
+/* Who said it would give a permit up may be dead, or slow. */
+#define PLEDGE_MS 100u
+#define PLACE_NONE UINT32_MAX
+
+/* What a turn of forebay/limit.h has. */
+enum { RESERVED_WORD, RESERVED_TICKET, RESERVED_NUMBER };
+
+static uint64_t bit_of(uint32_t place) { return UINT64_C(1) << (place & 63); }
+
+uint32_t fb_places_before(const forebay_limit *limit, uint64_t ticket)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < limit->arena->geometry.place_count; i++)
+        if (atomic_load(&limit->places[i].word) != 0)
+            found += ticket == 0 || atomic_load(&limit->places[i].ticket) < ticket;
+    return found;
+}
+
+/* The bit first: who waits sets it again at each look, so one that is taken from a
+ * new owner comes back. */
+static bool leave_place(forebay_limit *limit, uint32_t i, uint64_t word)
+{
+    if (atomic_load(&limit->places[i].word) != word)
+        return false;
+    atomic_fetch_and(&limit->record->waiting, ~bit_of(i));
+    return atomic_compare_exchange_strong(&limit->places[i].word, &word, 0);
+}
+
+bool fb_places_sweep(forebay_limit *limit)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < limit->arena->geometry.place_count; i++) {
+        uint64_t word = atomic_load(&limit->places[i].word);
+        if (word != 0 && fb_place_is_left(limit->arena, word))
+            any |= leave_place(limit, i, word);
+        else if (word == 0) /* killed between the two, or a late one's */
+            atomic_fetch_and(&limit->record->waiting, ~bit_of(i));
+    }
+    return any;
+}
+
+static uint32_t claim_place(forebay_limit *limit, uint64_t word)
+{
+    for (uint32_t i = 0; i < limit->arena->geometry.place_count; i++) {
+        uint64_t free = 0;
+        if (atomic_load(&limit->places[i].word) == 0
+            && atomic_compare_exchange_strong(&limit->places[i].word, &free, word))
+            return i;
+    }
+    return PLACE_NONE;
+}
+
+forebay_status forebay_permit_queue(forebay_limit *limit, forebay_turn *turn)
+{
+    forebay_status status = fb_limit_begin(limit);
+    *turn = (forebay_turn){{0, 0, PLACE_NONE}};
+    if (status != FOREBAY_OK)
+        return status;
+    uint64_t word = fb_row_owner(limit->arena) | PLACE_TAKEN;
+    uint32_t i = claim_place(limit, word);
+    if (i == PLACE_NONE && fb_places_sweep(limit))
+        i = claim_place(limit, word);
+    uint64_t ticket = atomic_fetch_add(&limit->record->tickets, 1) + 1;
+    if (i != PLACE_NONE) {
+        atomic_store(&limit->places[i].since, fb_now_ms(limit->arena));
+        atomic_store(&limit->places[i].pledged, 0);
+        atomic_store(&limit->places[i].ticket, ticket);
+        atomic_fetch_or(&limit->record->waiting, bit_of(i));
+    }
+    *turn = (forebay_turn){{word, ticket, i}};
+    atomic_fetch_add(&limit->record->wanted, 1);
+    (void)syscall(SYS_futex, &limit->record->wanted, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    return FOREBAY_OK;
+}
+
+void forebay_permit_leave(forebay_limit *limit, const forebay_turn *turn)
+{
+    uint64_t word = turn->reserved[RESERVED_WORD], i = turn->reserved[RESERVED_NUMBER];
+    if (i < limit->arena->geometry.place_count && fb_arena_enter(limit->arena) == FOREBAY_OK
+        && word == (fb_row_owner(limit->arena) | PLACE_TAKEN)
+        && atomic_load(&limit->places[i].ticket) == turn->reserved[RESERVED_TICKET])
+        (void)leave_place(limit, (uint32_t)i, word);
+}
+
+/* ---- waiting ---- */
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Sleep while the word is `seen`, at most so long; false: interrupted. */
+static bool sleep_while(_Atomic uint32_t *word, uint32_t seen, int64_t ns)
+{
+    struct timespec most = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    if (syscall(SYS_futex, word, FUTEX_WAIT, seen, &most, NULL, 0) == 0 || errno == EAGAIN || errno == ETIMEDOUT)
+        return true;
+    /* no futexes here: a seccomp filter */
+    return errno != EINTR && nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL) == 0;
+}
+
+/* The kernel asked for the liveness of a holder says so once in 5 ms (rows.h): the
+ * second look finds the dead. */
+forebay_status forebay_permit_wait(forebay_limit *limit, const forebay_turn *turn, uint32_t timeout_ms, forebay_permit *permit)
+{
+    int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
+    uint64_t ticket = turn->reserved[RESERVED_TICKET], i = turn->reserved[RESERVED_NUMBER];
+    *permit = (forebay_permit){{0}};
+    for (;;) {
+        forebay_status status = fb_limit_begin(limit);
+        if (status != FOREBAY_OK)
+            return status;
+        if (i < limit->arena->geometry.place_count)
+            atomic_fetch_or(&limit->record->waiting, bit_of((uint32_t)i));
+        uint32_t seen = atomic_load(&limit->record->released);
+        status = fb_permit_take(limit, ticket, permit);
+        if (status != FOREBAY_MISS)
+            return status;
+        int64_t left = end - now_ns();
+        if (left <= 0)
+            return FOREBAY_TIMEOUT;
+        if (!sleep_while(&limit->record->released, seen, left < LOOK_EVERY_NS ? left : LOOK_EVERY_NS))
+            return FOREBAY_INTERRUPTED;
+    }
+}
+
+/* ---- giving up for others ---- */
+
+bool forebay_limit_wanted(const forebay_limit *limit)
+{
+    return atomic_load_explicit(&limit->record->waiting, memory_order_acquire) != 0;
+}
+
+forebay_status forebay_limit_watch(forebay_limit *limit, uint32_t *seen, uint32_t timeout_ms)
+{
+    int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
+    for (;;) {
+        forebay_status status = fb_limit_begin(limit);
+        if (status != FOREBAY_OK)
+            return status;
+        uint32_t wanted = atomic_load(&limit->record->wanted);
+        if (wanted != *seen) {
+            *seen = wanted;
+            return FOREBAY_OK;
+        }
+        int64_t left = end - now_ns();
+        if (left <= 0)
+            return FOREBAY_TIMEOUT;
+        if (!sleep_while(&limit->record->wanted, wanted, left))
+            return FOREBAY_INTERRUPTED;
+    }
+}
+
+/* The place with the lowest ticket that one of `mine` permits is to be given up for;
+ * PLACE_NONE. */
+static uint32_t place_to_yield_to(forebay_limit *limit, bool idle, uint32_t mine, uint64_t now)
+{
+    uint32_t best = PLACE_NONE;
+    uint64_t best_ticket = UINT64_MAX;
+    for (uint32_t i = 0; i < limit->arena->geometry.place_count; i++) {
+        const arena_place *place = &limit->places[i];
+        uint64_t word = atomic_load(&place->word), ticket = atomic_load(&place->ticket);
+        uint64_t pledged = atomic_load(&place->pledged), since = atomic_load(&place->since);
+        if (word == 0 || ticket >= best_ticket || fb_place_owner(word) == fb_row_owner(limit->arena)
+            || (pledged != 0 && now - pledged < PLEDGE_MS))
+            continue;
+        uint32_t theirs = fb_permits_of(limit, fb_place_owner(word));
+        bool starves = theirs == 0 && now > since && now - since >= QUANTUM_MS;
+        if ((idle || theirs + 2 <= mine || starves) && !fb_place_is_left(limit->arena, word)) {
+            best = i;
+            best_ticket = ticket;
+        }
+    }
+    return best;
+}
+
+bool forebay_limit_should_yield(forebay_limit *limit, bool idle)
+{
+    if (!forebay_limit_wanted(limit) || fb_limit_begin(limit) != FOREBAY_OK)
+        return false;
+    uint32_t mine = fb_permits_of(limit, fb_row_owner(limit->arena)), free = 0;
+    for (uint32_t i = 0; i < fb_limit_most(limit); i++)
+        free += !fb_permit_is_held(atomic_load(&limit->permits[i]));
+    if (mine == 0 || free >= fb_places_before(limit, 0))
+        return false; /* there is enough for all */
+    uint64_t now = fb_now_ms(limit->arena); /* 1 at least: 0 says that nobody pledged */
+    uint32_t i = place_to_yield_to(limit, idle, mine, now);
+    if (i == PLACE_NONE)
+        return false;
+    uint64_t pledged = atomic_load(&limit->places[i].pledged);
+    return (pledged == 0 || now - pledged >= PLEDGE_MS)
+           && atomic_compare_exchange_strong(&limit->places[i].pledged, &pledged, now);
+}
