@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|buffers|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|buffers|pools|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -15,6 +15,7 @@ import codecs_run
 import compression
 import loading
 import memoized
+import pools
 import records
 import report
 import run
@@ -29,6 +30,7 @@ PARTS = {
     "compression": compression.main,
     "loading": loading.main,
     "buffers": buffers.main,
+    "pools": pools.main,
     "report": report.main,
 }
 

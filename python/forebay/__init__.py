@@ -109,10 +109,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ABSENT",
-    "AsyncPool",
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "AsyncPool",
     "BufferPool",
     "BufferPoolStats",
     "BusyError",
