@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|buffers|pools|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -29,8 +29,8 @@ PARTS = {
     "codecs": codecs_run.main,
     "compression": compression.main,
     "loading": loading.main,
-    "pools": pools.main,
     "buffers": buffers.main,
+    "pools": pools.main,
     "report": report.main,
 }
 

@@ -69,7 +69,15 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, BufferPoolStats, CacheStats, LimitInfo, LimitShare, ObjectPoolStats, RowInfo
+from forebay._types import (
+    ArenaInfo,
+    BufferPoolStats,
+    CacheStats,
+    LimitInfo,
+    LimitShare,
+    ObjectPoolStats,
+    RowInfo,
+)
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -101,10 +109,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ABSENT",
-    "AsyncPool",
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "AsyncPool",
     "BufferPool",
     "BufferPoolStats",
     "BusyError",

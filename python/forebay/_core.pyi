@@ -5,7 +5,7 @@ from datetime import timedelta
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, SupportsIndex, TypeVar, final, overload
 
-from typing_extensions import Buffer, CapsuleType
+from typing_extensions import Buffer, CapsuleType, disjoint_base
 
 from forebay._mapping import CacheItems, CacheKeys, CacheValues, Namespace
 from forebay._memoize import MemoizedFunction
@@ -98,6 +98,7 @@ class Held:
     def discard(self, was_lost: bool, /) -> None: ...
     def suspect(self, is_suspect: bool, /) -> None: ...
 
+@disjoint_base
 class PoolCore:
     @property
     def closed(self) -> bool: ...

@@ -13,7 +13,7 @@ import forebay
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("document", "examples"), [("guide.md", 50), ("pools.md", 15), ("buffers.md", 30)])
+@pytest.mark.parametrize(("document", "examples"), [("guide.md", 50), ("buffers.md", 30), ("pools.md", 15)])
 def test_the_document_does_what_it_says(document, examples):
     # a fence right after an output would be taken for a part of it
     for block in (DOCS / document).read_text().split("```python\n")[1:]:

@@ -91,12 +91,12 @@ def test_many_in_use_at_once_are_all_known():
 def test_a_borrow_is_for_one_block():
     pool = forebay.ObjectPool(Tool)
     borrow = pool.borrow()
-    with pytest.raises(RuntimeError, match="did not begin"):
+    with pytest.raises(forebay.PoolError, match="did not begin"):
         borrow.__exit__(None, None, None)
     with borrow:
-        with pytest.raises(RuntimeError, match="for one `with` block"):
+        with pytest.raises(forebay.PoolError, match="for one `with` block"):
             borrow.__enter__()
-    with pytest.raises(RuntimeError, match="for one `with` block"):
+    with pytest.raises(forebay.PoolError, match="for one `with` block"):
         with borrow:
             pass
     with pytest.raises(TypeError):
@@ -186,16 +186,16 @@ def test_a_second_or_foreign_return_is_an_error():
     pool, other = forebay.ObjectPool(Tool, max_size=1), forebay.ObjectPool(Tool)
     a, b = pool.acquire(), pool.acquire()
     pool.release(a)
-    with pytest.raises(ValueError, match="the Tool was returned to the pool already"):
+    with pytest.raises(forebay.PoolError, match="the Tool was returned to the pool already"):
         pool.release(a)
     pool.release(b)
-    with pytest.raises(ValueError, match="not of this pool, or was returned already and dropped"):
+    with pytest.raises(forebay.PoolError, match="not of this pool, or was returned already and dropped"):
         pool.release(b)
-    with pytest.raises(ValueError, match="the Tool is not in use"):
+    with pytest.raises(forebay.PoolError, match="the Tool is not in use"):
         pool.release(other.acquire())
-    with pytest.raises(ValueError, match="the NoneType is not in use"):
+    with pytest.raises(forebay.PoolError, match="the NoneType is not in use"):
         forebay.ObjectPool(Tool).release(None)
-    with pytest.raises(ValueError, match="already"), pool.borrow() as tool:
+    with pytest.raises(forebay.PoolError, match="already"), pool.borrow() as tool:
         pool.release(tool)
     assert figures(pool, "in_use", "idle") == (0, 1)
 
@@ -421,7 +421,7 @@ class Objects(RuleBasedStateMachine):
     @precondition(lambda self: self.idle or self.closed)
     @rule(data=st.data())
     def release_again(self, data):
-        with pytest.raises(ValueError):
+        with pytest.raises(forebay.PoolError):
             self.pool.release(data.draw(st.sampled_from(self.idle + self.closed)))
 
     @rule()

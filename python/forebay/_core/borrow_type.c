@@ -52,7 +52,7 @@ static PyObject *borrow_enter(PyObject *object, PyObject *unused)
 {
     borrow_object *self = (borrow_object *)object;
     if (self->entered) {
-        PyErr_SetString(PyExc_RuntimeError, "borrow() is for one `with` block: call it again for another");
+        PyErr_SetString(self->pool->state->errors[CORE_POOL_ERROR], "borrow() is for one `with` block: call it again for another");
         return NULL;
     }
     self->entered = true;
@@ -71,7 +71,7 @@ static PyObject *borrow_exit(PyObject *object, PyObject *const *arguments, Py_ss
     PyObject *taken = self->object;
     self->object = NULL;
     if (taken == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the `with` block of this borrow() has ended, or did not begin");
+        PyErr_SetString(self->pool->state->errors[CORE_POOL_ERROR], "the `with` block of this borrow() has ended, or did not begin");
         return NULL;
     }
     int outcome = object_pool_give(self->pool, taken, count > 0 && arguments[0] != Py_None);

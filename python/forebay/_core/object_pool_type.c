@@ -171,14 +171,15 @@ PyObject *object_pool_take(object_pool_object *self)
 
 static int raise_not_in_use(object_pool_object *self, PyObject *object)
 {
+    PyObject *error = self->state->errors[CORE_POOL_ERROR];
     bool idle;
     OBJECT_POOL_LOCK(self)
     idle = is_idle(self, object);
     OBJECT_POOL_UNLOCK
     if (idle)
-        PyErr_Format(PyExc_ValueError, "the %.100s was returned to the pool already", Py_TYPE(object)->tp_name);
+        PyErr_Format(error, "the %.100s was returned to the pool already", Py_TYPE(object)->tp_name);
     else
-        PyErr_Format(PyExc_ValueError, "the %.100s is not in use: it is not of this pool, or was returned already and dropped",
+        PyErr_Format(error, "the %.100s is not in use: it is not of this pool, or was returned already and dropped",
                      Py_TYPE(object)->tp_name);
     return -1;
 }
@@ -329,7 +330,7 @@ static PyObject *object_pool_acquire(PyObject *object, PyObject *unused)
 
 PyDoc_STRVAR(release_doc,
              "release($self, object, /)\n--\n\n"
-             "Give back what acquire() returned.  ValueError if it is not in use: returned\n"
+             "Give back what acquire() returned.  PoolError if it is not in use: returned\n"
              "already, or of another pool.");
 
 static PyObject *object_pool_release(PyObject *object, PyObject *returned)
