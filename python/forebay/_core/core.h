@@ -51,6 +51,7 @@ typedef struct core_state {
     PyTypeObject *memoized_type;
     PyTypeObject *view_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
+    PyTypeObject *batch_type, *batch_row_type, *batch_column_type, *batch_builder_type;
     PyTypeObject *timedelta_type;
     PyTypeObject *sentinel_type;
     PyObject *absent, *missing; /* sentinels */
@@ -68,6 +69,10 @@ extern PyType_Spec record_map_spec;
 extern PyType_Spec record_list_spec;
 extern PyType_Spec record_tuple_spec;
 extern PyType_Spec record_iterator_spec;
+extern PyType_Spec batch_type_spec;
+extern PyType_Spec batch_row_spec;
+extern PyType_Spec batch_column_spec;
+extern PyType_Spec batch_builder_spec;
 
 /* An object that stands for no value; its repr is forebay.NAME. */
 PyObject *sentinel_new(core_state *state, const char *name);

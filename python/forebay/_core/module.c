@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "arena_methods.h"
+#include "batch_objects.h"
 #include "codec_functions.h"
 #include "codec_hooks.h"
 #include "core.h"
@@ -17,6 +18,8 @@ static PyMethodDef core_methods[] = {
     { "_memoized", core_memoized, METH_VARARGS, CORE_MEMOIZED_DOC },
     { "plain", core_plain, METH_O, PLAIN_DOC },
     { "_record", core_record_from_bytes, METH_O, RECORD_FROM_BYTES_DOC },
+    { "_arrow_stream", batch_arrow_stream, METH_O, BATCH_ARROW_STREAM_DOC },
+    { "_measure", batch_measure, METH_O, BATCH_MEASURE_DOC },
     { "_codec_names", codec_names, METH_NOARGS, CODEC_NAMES_DOC },
     { "_codec_recognise", codec_recognise, METH_O, CODEC_RECOGNISE_DOC },
     { "_codec_dictionary", codec_dictionary, METH_VARARGS, CODEC_DICTIONARY_DOC },
@@ -82,6 +85,14 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &record_iterator_spec, &state->record_iterator_type) < 0)
         return -1;
+    if (add_type(module, &batch_type_spec, &state->batch_type) < 0)
+        return -1;
+    if (add_type(module, &batch_row_spec, &state->batch_row_type) < 0)
+        return -1;
+    if (add_type(module, &batch_column_spec, &state->batch_column_type) < 0)
+        return -1;
+    if (add_type(module, &batch_builder_spec, &state->batch_builder_type) < 0)
+        return -1;
     return PyModule_AddStringConstant(module, "__version__", FB_VERSION);
 }
 
@@ -98,6 +109,10 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->record_list_type);
     Py_VISIT(state->record_tuple_type);
     Py_VISIT(state->record_iterator_type);
+    Py_VISIT(state->batch_type);
+    Py_VISIT(state->batch_row_type);
+    Py_VISIT(state->batch_column_type);
+    Py_VISIT(state->batch_builder_type);
     Py_VISIT(state->timedelta_type);
     Py_VISIT(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
@@ -120,6 +135,10 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->record_list_type);
     Py_CLEAR(state->record_tuple_type);
     Py_CLEAR(state->record_iterator_type);
+    Py_CLEAR(state->batch_type);
+    Py_CLEAR(state->batch_row_type);
+    Py_CLEAR(state->batch_column_type);
+    Py_CLEAR(state->batch_builder_type);
     Py_CLEAR(state->timedelta_type);
     Py_CLEAR(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
