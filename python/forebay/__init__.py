@@ -24,10 +24,14 @@ if sys.platform != "linux":
     )
 
 from forebay import _records as _records  # registers the records as mappings and sequences
+from forebay._batches import AsyncBatches, Batches, batches
 from forebay._core import (
     ABSENT,
     Arena,
     ArenaError,
+    Batch,
+    BatchColumn,
+    BatchRow,
     BusyError,
     Cache,
     ClosedError,
@@ -61,6 +65,7 @@ from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
 from forebay._types import ArenaInfo, CacheStats, RowInfo
+from forebay._write_batches import Written, awrite_batches, write_batches
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -68,12 +73,20 @@ _MutableMapping.register(Namespace)
 for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
+for _of_batches in (AsyncBatches, Batches, Written, awrite_batches, batches, write_batches):
+    _of_batches.__module__ = "forebay"
+del _of_batches
 
 __all__ = [
     "ABSENT",
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "AsyncBatches",
+    "Batch",
+    "BatchColumn",
+    "BatchRow",
+    "Batches",
     "BusyError",
     "Cache",
     "CacheInfo",
@@ -106,9 +119,13 @@ __all__ = [
     "VersionError",
     "View",
     "ViewError",
+    "Written",
     "__version__",
+    "awrite_batches",
+    "batches",
     "deferred",
     "open",
     "open_fd",
     "plain",
+    "write_batches",
 ]
