@@ -113,6 +113,14 @@ class _Packing:
         self._builder = BatchBuilder(names, tuple(self._types.get(name) for name in names), *self._limits)
         return self._builder
 
+    def _take(self, builder: BatchBuilder, end: type[Exception]) -> Batch:
+        """The rows that the builder has; `end` is raised if it has none."""
+        if self.closed:
+            builder.retire()
+        if not builder.rows:
+            raise end
+        return builder.finish()
+
     def _count(self, batch: Batch) -> Batch:
         self._rows_given += len(batch)
         self._bytes_given += batch.nbytes
@@ -176,9 +184,7 @@ class Batches(_Packing):
                 raise
             self.close()
             self._error = error
-        if not self._builder.rows:
-            raise StopIteration
-        return self._builder.finish()
+        return self._take(self._builder, StopIteration)
 
     def close(self) -> None:
         """Close the cursor; what is left of the result is given up.  Safe to call twice.
@@ -345,9 +351,7 @@ class AsyncBatches(_Packing):
                 raise
             await self._close(False)
             self._error = error
-        if not builder.rows:
-            raise StopAsyncIteration
-        return builder.finish()
+        return self._take(builder, StopAsyncIteration)
 
     async def _close(self, good: bool) -> None:
         if not self.closed:

@@ -43,7 +43,7 @@ static int raise_no_memory(void)
  * all of it is packed. */
 static int repack(core_state *state, batch_part *part)
 {
-    batch_part packed = { .column = batch_column_new() };
+    batch_part packed = { .column = batch_column_new(NULL, 0) };
     if (packed.column == NULL)
         return raise_no_memory();
     bool done = batch_column_begin(packed.column, BATCH_PACKED);

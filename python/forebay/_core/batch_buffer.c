@@ -7,6 +7,7 @@
 
 #define SMALL_MAX 65536u /* bytes; more are mapped */
 #define FIRST 256u       /* bytes */
+#define PAGE ((size_t)4096)
 
 static size_t capacity_for(const batch_buffer *buffer, size_t need)
 {
@@ -14,7 +15,7 @@ static size_t capacity_for(const batch_buffer *buffer, size_t need)
         return 0;
     size_t least = buffer->length + need, twice = buffer->capacity * 2;
     size_t capacity = least > twice ? least : twice;
-    size_t unit = capacity > SMALL_MAX ? 4096 : capacity < FIRST ? FIRST : BATCH_BUFFER_ALIGNMENT;
+    size_t unit = capacity > SMALL_MAX ? PAGE : capacity < FIRST ? FIRST : BATCH_BUFFER_ALIGNMENT;
     return (capacity + unit - 1) / unit * unit;
 }
 
@@ -62,6 +63,14 @@ uint8_t *batch_buffer_zeros(batch_buffer *buffer, size_t need)
     if (at != NULL)
         memset(at, 0, need);
     return at;
+}
+
+void batch_buffer_trim(batch_buffer *buffer)
+{
+    size_t end = (buffer->length + PAGE - 1) / PAGE * PAGE;
+    if (buffer->touched > end)
+        madvise(buffer->data + end, buffer->touched - end, MADV_DONTNEED); /* it is only advice */
+    buffer->touched = 0;
 }
 
 void batch_buffer_clear(batch_buffer *buffer)

@@ -16,6 +16,7 @@
 typedef struct batch_buffer {
     uint8_t *data; /* NULL: empty */
     size_t length, capacity;
+    size_t touched; /* of a mapping that was used before: bytes that take real memory; else 0 */
     bool is_mapped;
 } batch_buffer;
 
@@ -34,6 +35,9 @@ static inline uint8_t *batch_buffer_room(batch_buffer *buffer, size_t need)
 }
 /* The same, zeroed. */
 uint8_t *batch_buffer_zeros(batch_buffer *buffer, size_t need);
+
+/* Give back the real memory of a used mapping that lies beyond the end. */
+void batch_buffer_trim(batch_buffer *buffer);
 
 /* Free it; an empty one again. */
 void batch_buffer_clear(batch_buffer *buffer);

@@ -10,6 +10,7 @@ typedef struct builder_object {
     PyObject *types;             /* owned: tuple of types or None, for each column */
     PyObject *pending;           /* owned: the row that the batch before had no room for; NULL: none */
     batch_part *parts;           /* owned; NULL: not begun */
+    batch_spares *spares;        /* owned */
     Py_ssize_t count;            /* columns */
     size_t rows, max_rows, max_bytes;
     uint64_t rows_before;        /* in batches that are finished */
@@ -22,7 +23,7 @@ static int begin(builder_object *self)
 {
     if (self->parts != NULL)
         return 0;
-    batch_part *parts = batch_parts_new(self->count);
+    batch_part *parts = batch_parts_new(self->count, self->spares);
     for (Py_ssize_t i = 0; parts != NULL && i < self->count; i++) {
         PyObject *type = PyTuple_GET_ITEM(self->types, i);
         if (type != Py_None && batch_part_declare(self->state, &parts[i], type) < 0) {
@@ -229,11 +230,21 @@ static PyObject *builder_finish(PyObject *object, PyObject *unused)
     }
     batch_part *parts = self->parts;
     size_t rows = self->rows;
+    for (Py_ssize_t i = 0; i < self->count; i++)
+        batch_column_finish(parts[i].column);
     self->parts = NULL;
     self->rows_before += rows;
     self->rows = 0;
     self->is_full = false;
     return batch_new(self->state, self->names, self->positions, parts, self->count, (Py_ssize_t)rows);
+}
+
+PyDoc_STRVAR(retire_doc, "retire($self, /)\n--\n\nNo more batches will be made: memory kept for them is given back.");
+
+static PyObject *builder_retire(PyObject *object, PyObject *unused)
+{
+    batch_spares_close(((builder_object *)object)->spares);
+    Py_RETURN_NONE;
 }
 
 /* ---- the type -------------------------------------------------------------- */
@@ -272,7 +283,10 @@ static PyObject *builder_new(PyTypeObject *type, PyObject *arguments, PyObject *
     self->max_bytes = (size_t)max_bytes;
     self->max_rows = (size_t)max_rows;
     self->positions = batch_positions_of(names);
-    if (self->positions == NULL)
+    self->spares = batch_spares_new((size_t)self->count * BATCH_COLUMN_BUFFERS);
+    if (self->spares == NULL && self->positions != NULL)
+        PyErr_NoMemory();
+    if (self->positions == NULL || self->spares == NULL)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -283,6 +297,9 @@ static void builder_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     batch_parts_free(self->parts, self->count);
+    if (self->spares != NULL)
+        batch_spares_close(self->spares);
+    batch_spares_drop(self->spares);
     Py_XDECREF(self->names);
     Py_XDECREF(self->positions);
     Py_XDECREF(self->types);
@@ -325,6 +342,7 @@ static PyObject *builder_get_nbytes(PyObject *object, void *unused)
 static PyMethodDef builder_methods[] = {
     { "drain", builder_drain, METH_O, drain_doc },
     { "take", builder_take, METH_VARARGS, take_doc },
+    { "retire", builder_retire, METH_NOARGS, retire_doc },
     { "finish", builder_finish, METH_NOARGS, finish_doc },
     { NULL, NULL, 0, NULL },
 };

@@ -46,11 +46,17 @@ static void check(const batch_column *column)
     (void)column, (void)width;
 }
 
-batch_column *batch_column_new(void)
+batch_column *batch_column_new(batch_spares *spares, size_t number)
 {
     batch_column *column = calloc(1, sizeof *column);
-    if (column != NULL)
-        column->references = 1;
+    if (column == NULL)
+        return NULL;
+    column->references = 1;
+    column->spares = batch_spares_share(spares);
+    column->place = number * BATCH_COLUMN_BUFFERS;
+    column->validity = batch_spares_take(spares, column->place);
+    column->values = batch_spares_take(spares, column->place + 1);
+    column->offsets = batch_spares_take(spares, column->place + 2);
     return column;
 }
 
@@ -60,20 +66,23 @@ batch_column *batch_column_share(batch_column *column)
     return column;
 }
 
-static void clear_buffers(batch_column *column)
-{
-    batch_buffer_clear(&column->validity);
-    batch_buffer_clear(&column->values);
-    batch_buffer_clear(&column->offsets);
-}
-
 void batch_column_drop(batch_column *column)
 {
     /* release and acquire: what others read of it comes before it is freed */
     if (column == NULL || atomic_fetch_sub_explicit(&column->references, 1, memory_order_acq_rel) != 1)
         return;
-    clear_buffers(column);
+    batch_spares_give(column->spares, column->place, &column->validity);
+    batch_spares_give(column->spares, column->place + 1, &column->values);
+    batch_spares_give(column->spares, column->place + 2, &column->offsets);
+    batch_spares_drop(column->spares);
     free(column);
+}
+
+void batch_column_finish(batch_column *column)
+{
+    batch_buffer_trim(&column->validity);
+    batch_buffer_trim(&column->values);
+    batch_buffer_trim(&column->offsets);
 }
 
 /* ---- NULLs ----------------------------------------------------------------- */
@@ -94,7 +103,7 @@ static bool begin_validity(batch_column *column)
 {
     if (column->null_count != 0)
         return true;
-    batch_buffer_clear(&column->validity); /* may have one of rows that were truncated */
+    column->validity.length = 0; /* may be one of rows that were truncated */
     size_t bytes = (column->rows + 7) / 8;
     uint8_t *bits = batch_buffer_room(&column->validity, bytes);
     if (bits == NULL && bytes != 0)
@@ -213,7 +222,7 @@ bool batch_column_begin(batch_column *column, batch_kind kind)
         check(column);
         return true;
     }
-    clear_buffers(column);
+    column->validity.length = column->values.length = column->offsets.length = 0;
     column->kind = BATCH_NULL;
     return false;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "batch_buffer.h"
+#include "batch_spares.h"
 
 typedef enum batch_kind {
     BATCH_NULL,      /* nothing but NULL so far: no buffers at all */
@@ -56,10 +57,17 @@ typedef struct batch_column {
     batch_buffer validity;           /* a bit for each row; empty while there is no NULL */
     batch_buffer values;             /* of fixed width; or the bytes of BATCH_TEXT, _BINARY, _PACKED */
     batch_buffer offsets;            /* of those: int32, one more than there are rows */
+    batch_spares *spares;            /* shared: where the buffers go; NULL: they are freed */
+    size_t place;                    /* in it, of the first of BATCH_COLUMN_BUFFERS */
 } batch_column;
 
-/* A new, empty column of BATCH_NULL; NULL if there is no memory. */
-batch_column *batch_column_new(void);
+#define BATCH_COLUMN_BUFFERS 3u
+
+/* A new, empty column of BATCH_NULL, the `number`-th of its stream, with buffers from
+ * the spares (NULL: none); NULL if there is no memory. */
+batch_column *batch_column_new(batch_spares *spares, size_t number);
+/* Nothing will be appended any more: give back what it does not need. */
+void batch_column_finish(batch_column *column);
 batch_column *batch_column_share(batch_column *column);
 void batch_column_drop(batch_column *column); /* NULL is fine */
 

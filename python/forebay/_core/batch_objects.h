@@ -20,8 +20,8 @@ typedef struct batch_object {
 /* A batch of these parts (taken over, also on failure); NULL with an exception. */
 PyObject *batch_new(core_state *state, PyObject *names, PyObject *positions, batch_part *parts, Py_ssize_t count,
                     Py_ssize_t rows);
-/* `count` parts with new columns; NULL with an exception. */
-batch_part *batch_parts_new(Py_ssize_t count);
+/* `count` parts with new columns, on the spares (may be NULL); NULL with an exception. */
+batch_part *batch_parts_new(Py_ssize_t count, batch_spares *spares);
 void batch_parts_free(batch_part *parts, Py_ssize_t count);
 /* dict of name: position; names is a tuple of strs. */
 PyObject *batch_positions_of(PyObject *names);

@@ -3,7 +3,7 @@
 
 /* ---- making ---------------------------------------------------------------- */
 
-batch_part *batch_parts_new(Py_ssize_t count)
+batch_part *batch_parts_new(Py_ssize_t count, batch_spares *spares)
 {
     batch_part *parts = PyMem_Calloc(count != 0 ? (size_t)count : 1, sizeof *parts);
     if (parts == NULL) {
@@ -11,7 +11,7 @@ batch_part *batch_parts_new(Py_ssize_t count)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        parts[i].column = batch_column_new();
+        parts[i].column = batch_column_new(spares, (size_t)i);
         if (parts[i].column == NULL) {
             batch_parts_free(parts, count);
             PyErr_NoMemory();
@@ -286,7 +286,7 @@ static PyObject *batch_converted(PyObject *object, PyObject *arguments)
         return NULL;
     if (PyTuple_GET_SIZE(types) != self->count)
         return PyErr_Format(PyExc_ValueError, "%zd types expected", self->count);
-    batch_part *parts = batch_parts_new(self->count);
+    batch_part *parts = batch_parts_new(self->count, NULL);
     for (Py_ssize_t i = 0; parts != NULL && i < self->count; i++) {
         PyObject *type = PyTuple_GET_ITEM(types, i);
         if (type == Py_None) {
