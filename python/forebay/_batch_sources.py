@@ -308,12 +308,7 @@ async def _nothing(good: bool) -> None:
 
 
 def is_async(source: Any) -> bool:
-    import inspect
-
-    if driver_of(source) == "asyncpg":
-        return True
-    fetch = getattr(source, "fetchmany", None) or getattr(source, "execute", None)
-    return inspect.iscoroutinefunction(fetch) or hasattr(source, "__aiter__")
+    return driver_of(source) == "asyncpg" or hasattr(source, "__aenter__") or hasattr(source, "__aiter__")
 
 
 def async_rows_of(source: Any, query: Any, params: Any, max_bytes: int) -> AsyncRows:
@@ -354,7 +349,7 @@ def _start_on_connection(connection: Any, query: Any, params: Any) -> Callable[[
 
 def _start_of_asyncpg(source: Any) -> Callable[[AsyncRows], Awaitable[None]]:
     """`await connection.cursor(...)`, or what that is before it is awaited."""
-    if not hasattr(source, "fetch") and not hasattr(source, "__await__"):
+    if hasattr(source, "transaction") or not (hasattr(source, "fetch") or hasattr(source, "__await__")):
         raise TypeError("with asyncpg, batches() takes a connection and a query, or connection.cursor(query)")
 
     async def start(rows: AsyncRows) -> None:
