@@ -198,11 +198,13 @@ class Batches(_Packing):
         self._error = None
 
     def __enter__(self) -> Self:
+        """The stream itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """close()."""
         self.close()
 
     def __del__(self) -> None:

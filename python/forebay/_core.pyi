@@ -499,6 +499,7 @@ class BatchColumn(Sequence[Any]):
     def __reversed__(self) -> Iterator[Any]: ...
     def __len__(self) -> int: ...
 
+@final
 class BatchBuilder:
     def __new__(
         cls, names: tuple[str, ...], types: tuple[_ColumnType | None, ...], max_bytes: int, max_rows: int, /

@@ -171,6 +171,7 @@ static PyType_Slot column_slots[] = {
     { Py_tp_repr, column_repr },
     { Py_tp_methods, column_methods },
     { Py_tp_getset, column_properties },
+    { Py_tp_iter, PySeqIter_New },
     { Py_sq_length, column_length },
     { Py_sq_item, column_item },
     { Py_mp_length, column_length },

@@ -394,6 +394,7 @@ static PyType_Slot batch_slots[] = {
     { Py_tp_repr, batch_repr },
     { Py_tp_methods, batch_methods },
     { Py_tp_getset, batch_properties },
+    { Py_tp_iter, PySeqIter_New },
     { Py_sq_length, batch_length },
     { Py_sq_item, batch_item },
     { Py_mp_length, batch_length },
