@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|batches|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+import batches
 import codecs_run
 import compression
 import loading
@@ -27,6 +28,7 @@ PARTS = {
     "codecs": codecs_run.main,
     "compression": compression.main,
     "loading": loading.main,
+    "batches": batches.main,
     "report": report.main,
 }
 
