@@ -17,7 +17,7 @@ from forebay._core import BatchBuilder
 
 # A chunk of rows as Python objects takes some 10 times what it takes packed: a
 # tenth of a batch.
-_CHUNK_PART = 100
+_CHUNK_PART = 400
 _CHUNK_ROWS = 10_000
 _GROWTH = 4
 

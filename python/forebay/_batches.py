@@ -19,7 +19,7 @@ Sequence.register(BatchColumn)
 
 _ROWS_MAX = 2**31 - 1
 _BYTES_MAX = 2**31 - 1  # Arrow's offsets have 31 bits
-_RESERVE_PART = 8  # of max_bytes: for the rows that are not packed yet
+_RESERVE_PART = 6  # of max_bytes: for the rows that are not packed yet, and what the driver keeps
 
 
 class Updated(Protocol):

@@ -13,6 +13,7 @@ typedef struct builder_object {
     batch_spares *spares;        /* owned */
     Py_ssize_t count;            /* columns */
     size_t rows, max_rows, max_bytes;
+    size_t packed;               /* bytes of the columns but for bits of validity */
     uint64_t rows_before;        /* in batches that are finished */
     bool is_full, is_busy;
 } builder_object;
@@ -92,18 +93,70 @@ static PyObject *tuple_of(builder_object *self, PyObject *row)
                         Py_TYPE(row)->tp_name);
 }
 
+/* An int of one digit or none, which most are: others take a call. */
+static inline bool small_int(PyObject *value, int64_t *number)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyUnstable_Long_IsCompact((PyLongObject *)value))
+        return false;
+    *number = PyUnstable_Long_CompactValue((PyLongObject *)value);
+#else
+    Py_ssize_t size = Py_SIZE(value);
+    if (size < -1 || size > 1)
+        return false;
+    *number = size * (int64_t)((PyLongObject *)value)->ob_digit[0];
+#endif
+    return true;
+}
+
+/* Append the commonest values without a call for each; true if that was one. */
+static inline bool append_common(batch_column *column, PyObject *value, size_t *packed)
+{
+    if (column->kind == BATCH_INT64 && PyLong_CheckExact(value)) {
+        int64_t number;
+        *packed += sizeof number;
+        return small_int(value, &number) && batch_column_put_fixed(column, &number, sizeof number);
+    }
+    if (column->kind == BATCH_TEXT && PyUnicode_CheckExact(value) && PyUnicode_IS_COMPACT_ASCII(value)) {
+        size_t length = (size_t)PyUnicode_GET_LENGTH(value);
+        *packed += sizeof(int32_t) + length;
+        return batch_column_put_bytes(column, PyUnicode_1BYTE_DATA(value), length);
+    }
+    if (column->kind == BATCH_DOUBLE && PyFloat_CheckExact(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        *packed += sizeof number;
+        return batch_column_put_fixed(column, &number, sizeof number);
+    }
+    return false;
+}
+
+/* The bytes that packed leaves out, at most: a bit for each value, begun bytes, first offsets. */
+static size_t most_bits(const builder_object *self)
+{
+    return ((self->rows + 1) / 8 + 8) * (size_t)self->count;
+}
+
 /* Append the values; on failure of any there is nothing of the row. */
 static int append_values(builder_object *self, PyObject *tuple)
 {
     if (PyTuple_GET_SIZE(tuple) != self->count)
         return wrong_count(self, PyTuple_GET_SIZE(tuple));
+    size_t packed = self->packed;
     for (Py_ssize_t i = 0; i < self->count; i++) {
-        if (batch_part_append(self->state, &self->parts[i], PyTuple_GET_ITEM(tuple, i), PyTuple_GET_ITEM(self->names, i),
-                              self->rows_before + self->rows) < 0) {
+        PyObject *value = PyTuple_GET_ITEM(tuple, i);
+        batch_part *part = &self->parts[i];
+        size_t before = packed;
+        if (append_common(part->column, value, &packed))
+            continue;
+        packed = before - batch_column_nbytes(part->column);
+        if (batch_part_append(self->state, part, value, PyTuple_GET_ITEM(self->names, i), self->rows_before + self->rows) < 0) {
             drop_rows_from(self, self->rows);
+            self->packed = bytes_of(self); /* a column may have changed its kind */
             return -1;
         }
+        packed += batch_column_nbytes(part->column);
     }
+    self->packed = packed;
     return 0;
 }
 
@@ -115,7 +168,9 @@ static int append_row(builder_object *self, PyObject *row)
     Py_XDECREF(tuple);
     if (outcome < 0)
         return -1;
-    size_t bytes = bytes_of(self);
+    size_t bytes = self->packed + most_bits(self);
+    if (bytes >= self->max_bytes)
+        bytes = bytes_of(self);
     if (bytes > self->max_bytes && self->rows != 0) {
         drop_rows_from(self, self->rows);
         self->is_full = true;
@@ -234,7 +289,7 @@ static PyObject *builder_finish(PyObject *object, PyObject *unused)
         batch_column_finish(parts[i].column);
     self->parts = NULL;
     self->rows_before += rows;
-    self->rows = 0;
+    self->rows = self->packed = 0;
     self->is_full = false;
     return batch_new(self->state, self->names, self->positions, parts, self->count, (Py_ssize_t)rows);
 }
