@@ -156,7 +156,6 @@ class PrefetchedRows(FetchedRows):
         import queue
         import threading
 
-        self._pid = os.getpid()
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._fetched: queue.SimpleQueue[tuple[Sequence[Any], BaseException | None]] = queue.SimpleQueue()
         self._asked = False
@@ -166,8 +165,6 @@ class PrefetchedRows(FetchedRows):
         self._thread.start()
 
     def fetch(self, count: int) -> Sequence[Any]:
-        if os.getpid() != self._pid:
-            raise RuntimeError("batches with prefetch=True cannot go on in the child of a fork")
         if not self._asked:
             self._wanted.put(count)
             self._asked = True
@@ -189,9 +186,8 @@ class PrefetchedRows(FetchedRows):
         super().end()
 
     def _stop(self) -> None:
-        if os.getpid() == self._pid:
-            self._wanted.put(None)
-            self._thread.join()
+        self._wanted.put(None)
+        self._thread.join()
 
 
 def _fetch_ahead(cursor: Any, wanted: Any, fetched: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
@@ -91,6 +92,7 @@ class _Packing:
         self._error: Exception | None = None  # to be raised when what came before it is delivered
         self._ended = self._closed = False
         self._rows_given = self._bytes_given = 0
+        self._pid = os.getpid()
 
     @property
     def rows(self) -> int:
@@ -106,6 +108,14 @@ class _Packing:
     def closed(self) -> bool:
         """After close(), an error, or the end."""
         return self._closed or self._ended
+
+    def _is_mine(self) -> bool:
+        """Not in the child of a fork, which has no business with its parent's connection."""
+        return os.getpid() == self._pid
+
+    def _check_process(self) -> None:
+        if not self._is_mine():
+            raise RuntimeError("batches cannot be fetched in the child of a fork: the connection is the parent's")
 
     def _begin(self, names: tuple[str, ...]) -> BatchBuilder:
         if unknown := self._types.keys() - set(names):
@@ -155,6 +165,7 @@ class Batches(_Packing):
         return self
 
     def __next__(self) -> Batch:
+        self._check_process()
         if not self._turn.acquire(blocking=False):
             raise RuntimeError("another thread is fetching the next batch, or the cursor's own code asks for it")
         try:
@@ -190,11 +201,12 @@ class Batches(_Packing):
         """Close the cursor; what is left of the result is given up.  Safe to call twice.
 
         Batches that were delivered stay good.  After the last batch it does nothing
-        to a cursor that was passed in.
+        to a cursor that was passed in, nor does it in the child of a fork.
         """
         if not self.closed:
             self._closed = True
-            self._source.close()
+            if self._is_mine():
+                self._source.close()
         self._error = None
 
     def __enter__(self) -> Self:
@@ -209,7 +221,7 @@ class Batches(_Packing):
 
     def __del__(self) -> None:
         source = getattr(self, "_source", None)
-        if source is not None and not self.closed:
+        if source is not None and not self.closed and self._is_mine():
             self._closed = True
             try:
                 source.end()  # a cursor that was passed in is its owner's
@@ -323,6 +335,7 @@ class AsyncBatches(_Packing):
         return self
 
     async def __anext__(self) -> Batch:
+        self._check_process()
         if self._fetching:
             raise RuntimeError("another task is fetching the next batch")
         self._fetching = True
@@ -358,7 +371,8 @@ class AsyncBatches(_Packing):
     async def _close(self, good: bool) -> None:
         if not self.closed:
             self._closed = True
-            await self._source.close(good)
+            if self._is_mine():
+                await self._source.close(good)
         self._error = None
 
     async def aclose(self) -> None:
