@@ -25,7 +25,8 @@ from typing import Any
 import dataset
 import memory
 import report
-import servers
+import stopping
+from forebay.testing import servers
 from peers import Peer, all_peers
 from timing import median
 
@@ -223,7 +224,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    servers.end_on_sigterm()
+    stopping.end_on_sigterm()
     about = machine()
     progress("making the data set")
     facts = dataset.load(options.data).facts

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import dataset
-import servers
+import stopping
+from forebay.testing import servers
 from report import Table, as_text
 
 POLICIES = ("LRU", "ARC", "S3FIFO", "Sieve", "WTinyLFU")
@@ -294,7 +295,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    servers.end_on_sigterm()
+    stopping.end_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="forebay-traces-", dir="/dev/shm"))
     try:
         runner = Runner(options.program, folder)

@@ -26,10 +26,14 @@ if sys.platform != "linux":
     )
 
 from forebay import _records as _records  # registers the records as mappings and sequences
+from forebay._batches import AsyncBatches, Batches, batches
 from forebay._core import (
     ABSENT,
     Arena,
     ArenaError,
+    Batch,
+    BatchColumn,
+    BatchRow,
     BufferPool,
     BusyError,
     Cache,
@@ -78,6 +82,7 @@ from forebay._types import (
     ObjectPoolStats,
     RowInfo,
 )
+from forebay._write_batches import Written, awrite_batches, write_batches
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -85,6 +90,9 @@ _MutableMapping.register(Namespace)
 for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
+for _of_batches in (AsyncBatches, Batches, Written, awrite_batches, batches, write_batches):
+    _of_batches.__module__ = "forebay"
+del _of_batches
 
 if _TYPE_CHECKING:
     from forebay._pool import Pool
@@ -112,7 +120,12 @@ __all__ = [
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "AsyncBatches",
     "AsyncPool",
+    "Batch",
+    "BatchColumn",
+    "BatchRow",
+    "Batches",
     "BufferPool",
     "BufferPoolStats",
     "BusyError",
@@ -157,9 +170,13 @@ __all__ = [
     "VersionError",
     "View",
     "ViewError",
+    "Written",
     "__version__",
+    "awrite_batches",
+    "batches",
     "deferred",
     "open",
     "open_fd",
     "plain",
+    "write_batches",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import forebay
+from forebay.testing import servers
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what tests share
 
@@ -57,3 +58,29 @@ def leaves_nothing_open():
     before = open_resources()
     yield
     assert open_resources() == before
+
+
+@pytest.fixture(scope="session")
+def server_folder():
+    """Where this session's servers have their sockets and files."""
+    with tempfile.TemporaryDirectory(prefix="forebay-servers-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_folder):
+    """A PostgreSQL server of this session; what a test makes in it, it takes away."""
+    with servers.start_postgres(server_folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder):
+    with servers.start_redis(server_folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached_server(server_folder):
+    with servers.start_memcached(server_folder) as server:
+        yield server

@@ -14,7 +14,11 @@ from forebay import _core
 PUBLIC = [name for name in forebay.__all__ if name != "__version__"]
 METHODS = [
     (owner, name)
-    for owner in (forebay.Arena, forebay.Cache, forebay.Record, forebay.RecordList, forebay.RecordTuple, forebay.BufferPool, forebay.PooledBuffer, forebay.ObjectPool)
+    for owner in (
+        forebay.Arena, forebay.Cache, forebay.Record, forebay.RecordList, forebay.RecordTuple, forebay.BufferPool,
+        forebay.PooledBuffer, forebay.ObjectPool, forebay.Batch, forebay.BatchRow, forebay.BatchColumn, forebay.Batches,
+        forebay.AsyncBatches,
+    )  # fmt: skip
     for name in vars(owner)
     if not name.startswith("_") or name in ("__enter__", "__exit__", "__class_getitem__", "__reduce__")
 ]

@@ -15,14 +15,32 @@ pytestmark = pytest.mark.long
 
 RIGHT = """
 import asyncio
+import sqlite3
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
+
+import psycopg
 
 import forebay
 from forebay import codec
 from forebay.batch import DataLoader
 
+database = sqlite3.connect("x")
+stream = forebay.batches(database, "SELECT ?", (1,), max_bytes="1MiB", progress=lambda rows, size: None)
+assert_type(stream, forebay.Batches)
+for some in forebay.batches(database.cursor(), max_rows=5, types={"a": "int64"}):
+    assert_type(some, forebay.Batch)
+    assert_type(some[0], forebay.BatchRow)
+    assert_type(some[1:], list[forebay.BatchRow])
+    assert_type(some.column("a")[1:], forebay.BatchColumn)
+    assert_type(forebay.plain(some[0]), dict[str, Any])
+assert_type(forebay.write_batches([(1,)], lambda rows: database.executemany("x", rows)).rows, int)
+async def read(connection: psycopg.AsyncConnection[tuple[str]]) -> None:
+    async with forebay.batches(connection, "SELECT 1") as batches:
+        assert_type(batches, forebay.AsyncBatches)
+        async for some in batches:
+            assert_type(some, forebay.Batch)
 assert_type(codec.compress(b"x", "zstd", 3, dictionary=memoryview(b"d")), bytes)
 assert_type(codec.decompress(bytearray(b"x"), max_size="1MiB"), bytes)
 assert_type(codec.train_dictionary((b"x" for _ in range(9)), size=2048), bytes)
@@ -147,6 +165,11 @@ async def load() -> None:
 """
 
 WRONG = {
+    'forebay.batches(object(), max_bytes=1.5)': "call-overload",
+    'forebay.batches(object(), progress=5)': "call-overload",
+    'forebay.write_batches(5, print)': "arg-type",
+    'forebay.write_batches([], 5)': "arg-type",
+    'forebay.Batches()': "call-arg",
     'codec.compress("text")': "arg-type",
     'codec.decompress(b"x", level=3)': "call-arg",
     'forebay.open("/x", size=1.5)': "arg-type",

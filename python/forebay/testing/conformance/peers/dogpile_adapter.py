@@ -6,18 +6,16 @@ import importlib
 import importlib.metadata
 import math
 import os
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from forebay.testing import servers
 
 from ..adapter import BUDGET, LOAD, MISS, OVERTAKE, Adapter, AdapterFactory, Found, Place
 
-START_SECONDS = 10.0
 LEAST_MEMORY = 64 << 20  # memcached's own default; far below it has not a page for each size of items
 
 
@@ -70,22 +68,9 @@ class DogpileAdapter(Adapter):
         self.server.close()
 
 
-def memcached() -> str:
-    path = shutil.which("memcached") or shutil.which("memcached", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if path is None:
-        raise RuntimeError("memcached is not installed")
-    return path
-
-
 def version() -> str:
     packages = [f"{name} {importlib.metadata.version(name)}" for name in ("dogpile.cache", "pymemcache")]
-    server = subprocess.run([memcached(), "-V"], capture_output=True, text=True).stdout.strip()
-    return ", ".join([*packages, server])
-
-
-def answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+    return ", ".join([*packages, servers.version(servers.find("memcached"))])
 
 
 @contextmanager
@@ -93,18 +78,5 @@ def with_a_server(budget_bytes: int) -> Iterator[AdapterFactory]:
     """A memcached of its own, on a socket in a temporary folder."""
     budget_bytes = max(budget_bytes, LEAST_MEMORY)
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        path = os.path.join(folder, "memcached.sock")
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
-        if user:
-            os.chmod(folder, 0o777)
-        server = subprocess.Popen([memcached(), "-s", path, "-a", "0777", "-m", str(budget_bytes >> 20), *user], stdin=subprocess.DEVNULL)
-        try:
-            end = time.monotonic() + START_SECONDS
-            while not answers(path):
-                if server.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError("memcached did not start")
-                time.sleep(0.02)
-            yield functools.partial(DogpileAdapter, server=path, budget=budget_bytes)
-        finally:
-            server.kill()
-            server.wait()
+        with servers.start_memcached(Path(folder), "-m", str(budget_bytes >> 20)) as server:
+            yield functools.partial(DogpileAdapter, server=str(server.socket_path), budget=budget_bytes)
