@@ -17,6 +17,9 @@ class ArenaInfo(TypedDict):
     rows_used: int
     cache_count: int
     caches_used: int
+    limit_count: int
+    leases: int
+    leases_held: int
     index_buckets: int
     index_slots_used: int
     metadata_bytes: int

@@ -268,14 +268,20 @@ static forebay_limit *others_limit;
 static forebay_permit kept[MOST + 1];
 static uint32_t kept_count;
 
+/* Another limit gets its record. */
 static bool drop_and_make_anew(forebay_arena *arena)
 {
+    forebay_limit *heir;
     forebay_status status = forebay_limit_drop(arena, NAME);
     if (status == FOREBAY_BUSY)
         return true;
     forebay_limit_close(others_limit);
+    others_limit = NULL;
+    if (status != FOREBAY_OK || forebay_limit_open(arena, "heir", MOST, false, &heir, NULL) != FOREBAY_OK)
+        return false;
+    forebay_limit_close(heir);
     others_limit = open_limit(arena, MOST);
-    return status == FOREBAY_OK && others_limit != NULL;
+    return others_limit != NULL;
 }
 
 bool step_recycle_limit(forebay_arena *arena, const step_operation *operation)
@@ -301,7 +307,8 @@ bool step_recycle_limit(forebay_arena *arena, const step_operation *operation)
 
 bool step_check_limit_recycled(forebay_arena *arena)
 {
-    bool good = kept_count == 0 || give_back(others_limit, kept, kept_count);
+    bool good = kept_count == 0 || most_of(arena) != 0 || complain("was dropped while permits were held", kept_count);
+    good &= kept_count == 0 || give_back(others_limit, kept, kept_count);
     forebay_limit_close(others_limit);
     others_limit = NULL;
     return step_limit_lives_on(arena) && good;
