@@ -72,7 +72,8 @@ FOREBAY_API forebay_status forebay_permit_give_back(forebay_limit *limit, const 
  * still, when one is free; until then others who come may go first.) */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status forebay_permit_queue(forebay_limit *limit, forebay_turn *turn);
 /* Wait for a permit: FOREBAY_OK, FOREBAY_TIMEOUT, FOREBAY_INTERRUPTED (by a signal),
- * FOREBAY_CLOSED.  The permits of a process that died are found within 10 ms. */
+ * FOREBAY_CLOSED.  The permits of a process that died are found within
+ * 10 ms, and can be had 20 ms later, when the kernel has closed what it had open. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_permit_wait(forebay_limit *limit, const forebay_turn *turn, uint32_t timeout_ms, forebay_permit *permit);
 FOREBAY_API void forebay_permit_leave(forebay_limit *limit, const forebay_turn *turn);

@@ -10,6 +10,9 @@
 
 /* A permit that its turn's owner leaves lying for so long is the next one's. */
 #define PASS_OVER_MS 10u
+/* What a process held that died is free so much later: the kernel ends its row's lock
+ * before its sockets, or a child that was just forked has them still. */
+#define SETTLE_MS 20u
 /* Races lost before a taker says that none was free. */
 #define TAKE_TRIES 64
 
@@ -38,7 +41,8 @@ bool fb_permits_sweep(forebay_limit *limit)
     for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++) {
         uint64_t word = atomic_load(&limit->permits[i]);
         if (fb_permit_is_held(word) && fb_permit_is_left(limit->arena, word))
-            any |= atomic_compare_exchange_strong(&limit->permits[i], &word, fb_permit_free(fb_now_ms(limit->arena)));
+            any |= atomic_compare_exchange_strong(&limit->permits[i], &word,
+                                                  fb_permit_free(fb_now_ms(limit->arena) + SETTLE_MS));
     }
     if (any)
         fb_permits_released(limit);
@@ -53,16 +57,23 @@ typedef struct free_permits {
     uint64_t oldest; /* arena ms since which one has been free */
 } free_permits;
 
+static bool is_free(uint64_t word, uint64_t now)
+{
+    bool settles = fb_permit_freed(word) > now && fb_permit_freed(word) - now <= SETTLE_MS;
+    return !fb_permit_is_held(word) && !settles;
+}
+
 /* Permits that are held beyond `most`, since it was lowered, count: for each there is
  * one fewer to be had. */
 static free_permits look_for_free(const forebay_limit *limit)
 {
     free_permits found = {.oldest = UINT64_MAX};
     uint32_t most = fb_limit_most(limit), held = 0;
+    uint64_t now = fb_now_ms(limit->arena);
     for (uint32_t i = limit->arena->geometry.permit_count; i-- > 0;) {
         uint64_t word = atomic_load(&limit->permits[i]);
-        held += fb_permit_is_held(word);
-        if (i >= most || fb_permit_is_held(word))
+        held += !is_free(word, now);
+        if (i >= most || !is_free(word, now))
             continue;
         found.count++;
         found.first = i;
@@ -103,8 +114,9 @@ static uint64_t next_word(forebay_arena *arena)
 static bool may_keep(const forebay_limit *limit, uint32_t number)
 {
     uint32_t most = fb_limit_most(limit), held = 0;
+    uint64_t now = fb_now_ms(limit->arena);
     for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++)
-        held += fb_permit_is_held(atomic_load(&limit->permits[i]));
+        held += !is_free(atomic_load(&limit->permits[i]), now);
     return number < most && held <= most;
 }
 
