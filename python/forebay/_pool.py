@@ -12,7 +12,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-import forebay
 from forebay._core import Held, PoolCore, Waiter
 from forebay._pool_base import PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
@@ -105,7 +104,7 @@ class Pool(PoolBase[T]):
                 text = self._explain_fill(_seconds(timeout, "timeout"))
                 cause = self._error
                 self.close(timeout=0)
-                raise forebay.PoolTimeoutError(text) from cause
+                raise self._timeout_error(text) from cause
             time.sleep(0.002)
 
     def close(self, timeout: float | timedelta = 5.0) -> None:
@@ -188,8 +187,8 @@ class Pool(PoolBase[T]):
     def _wait_with(self, waiter: Waiter, over: _thread.LockType, timeout: float) -> Waiter:
         if not over.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)) and not waiter.withdraw() and not waiter.refused:
             self._count_error()
-            raise forebay.PoolTimeoutError(self._explain_timeout(timeout)) from self._error
+            raise self._timeout_error(self._explain_timeout(timeout)) from self._error
         if waiter.refused:
             self._count_error()
-            raise forebay.PoolClosedError(f"the pool {self.name!r} was closed while this request waited")
+            raise self._closed_error(f"the pool {self.name!r} was closed while this request waited")
         return waiter

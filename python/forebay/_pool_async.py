@@ -106,7 +106,7 @@ class AsyncPool(PoolBase[T]):
                 text = self._explain_fill(_seconds(timeout, "timeout"))
                 cause = self._error
                 await self.close(timeout=0)
-                raise forebay.PoolTimeoutError(text) from cause
+                raise self._timeout_error(text) from cause
             await asyncio.sleep(0.002)
 
     async def close(self, timeout: float | timedelta = 5.0) -> None:
@@ -192,10 +192,10 @@ class AsyncPool(PoolBase[T]):
     def _end_of_wait(self, waiter: Waiter, timeout: float) -> Held:
         if waiter.refused:
             self._count_error()
-            raise forebay.PoolClosedError(f"the pool {self.name!r} was closed while this request waited")
+            raise self._closed_error(f"the pool {self.name!r} was closed while this request waited")
         if not waiter.withdraw():
             self._count_error()
-            raise forebay.PoolTimeoutError(self._explain_timeout(timeout)) from self._error
+            raise self._timeout_error(self._explain_timeout(timeout)) from self._error
         return self._held_by(waiter)
 
     def _wake_of(self, future: asyncio.Future[None]) -> Callable[[], None]:

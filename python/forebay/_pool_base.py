@@ -7,9 +7,9 @@ import itertools
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
-from forebay._core import Arena, Limit, PoolCore
+from forebay._core import Arena, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError
 from forebay._pool_attempts import Attempts
 from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
 from forebay._pool_log import logger
@@ -96,6 +96,11 @@ class PoolOptions(TypedDict, Generic[T], total=False):
 
 class PoolBase(PoolCore, Generic[T]):
     """Options and figures; how to wait and to work in the background is for those below."""
+
+    # What is raised; a driver's pool raises what its users catch, which is these, too.
+    _timeout_error: ClassVar[type[PoolTimeoutError]] = PoolTimeoutError
+    _closed_error: ClassVar[type[PoolClosedError]] = PoolClosedError
+    _too_many_error: ClassVar[type[TooManyRequestsError]] = TooManyRequestsError
 
     _attempts: Attempts
     _host: HostLimit | None

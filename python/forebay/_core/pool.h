@@ -134,6 +134,8 @@ int pool_put(pool_object *pool, pool_item *item, bool is_bad);
 void pool_return_unused(pool_object *pool, pool_item *item);
 /* Say that there is work to do in the background.  Runs Python code; -1 with an exception. */
 int pool_need_worker(pool_object *pool);
+/* The class of an error: what the pool's own class says it is, as a driver's pool may; new reference. */
+PyObject *pool_error(pool_object *pool, core_error error, const char *attribute);
 /* PoolClosedError, or what a pool that was never opened says. */
 void pool_raise_closed(pool_object *pool);
 bool pool_ns_from_object(PyObject *object, int64_t *ns);

@@ -20,9 +20,17 @@ void pool_return_unused(pool_object *pool, pool_item *item)
     PyErr_Restore(type, value, traceback);
 }
 
+PyObject *pool_error(pool_object *pool, core_error error, const char *attribute)
+{
+    PyObject *found = PyObject_GetAttrString((PyObject *)pool, attribute);
+    if (found == NULL)
+        PyErr_Clear();
+    return found != NULL ? found : Py_NewRef(pool->state->errors[error]);
+}
+
 void pool_raise_closed(pool_object *pool)
 {
-    PyObject *error = pool->state->errors[CORE_POOL_CLOSED_ERROR];
+    PyObject *error = pool_error(pool, CORE_POOL_CLOSED_ERROR, "_closed_error");
     PyObject *name = PyObject_GetAttrString((PyObject *)pool, "name");
     if (name != NULL)
         PyErr_Format(error,
@@ -30,6 +38,7 @@ void pool_raise_closed(pool_object *pool)
                                              : "the pool %R is closed: make a new one",
                      name);
     Py_XDECREF(name);
+    Py_DECREF(error);
 }
 
 bool pool_ns_from_object(PyObject *object, int64_t *ns)

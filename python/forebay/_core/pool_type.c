@@ -133,8 +133,10 @@ static PyObject *pool_enqueue(PyObject *object, PyObject *wake)
     }
     if (self->max_waiting != 0 && self->waiting >= self->max_waiting) {
         self->counters.errors++;
-        return PyErr_Format(self->state->errors[CORE_TOO_MANY_REQUESTS_ERROR],
-                            "%u requests wait for an object already, as many as max_waiting allows", self->waiting);
+        PyObject *error = pool_error(self, CORE_TOO_MANY_REQUESTS_ERROR, "_too_many_error");
+        PyErr_Format(error, "%u requests wait for an object already, as many as max_waiting allows", self->waiting);
+        Py_DECREF(error);
+        return NULL;
     }
     self->counters.queued++;
     return (PyObject *)waiter_new(self, wake);
@@ -455,6 +457,21 @@ static PyObject *pool_out(PyObject *object, PyObject *unused)
     return list;
 }
 
+PyDoc_STRVAR(pool_idle_doc, "_idle($self, /)\n--\n\nThe objects that are idle, the one used last at the end.");
+
+static PyObject *pool_idle(PyObject *object, PyObject *unused)
+{
+    const item_list *idle = &pool_of(object)->idle;
+    PyObject *list = PyList_New(idle->count); /* may collect garbage, and with it use the pool */
+    if (list == NULL || PyList_GET_SIZE(list) != idle->count) {
+        Py_XDECREF(list);
+        return list == NULL ? NULL : pool_idle(object, unused);
+    }
+    for (uint32_t i = 0; i < idle->count; i++)
+        PyList_SET_ITEM(list, i, Py_NewRef(idle->items[i]->object));
+    return list;
+}
+
 PyDoc_STRVAR(pool_told_doc, "_tell($self, object, /)\n--\n\nIt was said that it is out for long; False: it is not out, or that was said.");
 
 static PyObject *pool_tell(PyObject *object, PyObject *out)
@@ -623,6 +640,7 @@ static PyMethodDef pool_methods[] = {
     { "_yield_idle", pool_yield_idle, METH_NOARGS, pool_yield_idle_doc },
     { "_forsake", pool_forsake_all, METH_O, pool_forsake_doc },
     { "_out", pool_out, METH_NOARGS, pool_out_doc },
+    { "_idle", pool_idle, METH_NOARGS, pool_idle_doc },
     { "_tell", pool_tell, METH_O, pool_told_doc },
     { "_reclaim", pool_reclaim, METH_NOARGS, pool_reclaim_doc },
     { "_stats", pool_stats, METH_O, pool_stats_doc },
