@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import sys
 
+import batches
+import buffers
 import codecs_run
 import compression
 import loading
 import memoized
+import pools
 import records
 import report
 import run
@@ -27,6 +30,9 @@ PARTS = {
     "codecs": codecs_run.main,
     "compression": compression.main,
     "loading": loading.main,
+    "buffers": buffers.main,
+    "pools": pools.main,
+    "batches": batches.main,
     "report": report.main,
 }
 

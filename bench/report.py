@@ -341,6 +341,33 @@ def loading_section() -> str:
     return section("Loading", "python bench loading", lead, [loads, hits])
 
 
+def stream_table(source: str, outcome: dict[str, Any]) -> Table:
+    ways = outcome["stream"]
+    own = ways["forebay.batches"]["seconds"]
+    rows = [[way, f"{median(found['seconds']):.2f}", f"{median([b / a for a, b in zip(own, found['seconds'])]):.2f}", mib(max(found["bytes"]))]
+            for way, found in ways.items()]  # fmt: skip
+    return Table(f"The whole result, {source}", ["", "s", "/ batches", "most MiB"], rows)
+
+
+def table_table(source: str, outcome: dict[str, Any]) -> Table:
+    rows = []
+    for job, title in (("table", "fetched and made"), ("export", "made of rows that are there, a tenth of them")):
+        if outcome[job]:
+            own, other = (median(outcome[job][way]["seconds"]) for way in ("forebay.batches", "pyarrow, from tuples"))
+            rows.append([title, f"{own:.3f}", f"{other:.3f}", f"{other / own:.1f}"])
+    return Table(f"A pyarrow.Table, {source}", ["", "from batches, s", "from tuples, s", "ratio"], rows)
+
+
+def batches_section() -> str:
+    outcome = read("batches.json")
+    if outcome is None:
+        return missing("Result batches", "python bench batches")
+    lead = [f"{outcome['date']}; {outcome['rows']:,} rows of two ints, a float and two texts, one of them NULL in a fourth of the rows; max_bytes {outcome['max_bytes']}. "
+            "Each way in a process of its own, in turn; memory is private memory above what the process had before the query."]  # fmt: skip
+    tables = [make(source, outcome[source]) for source in ("sqlite", "postgres") if source in outcome for make in (stream_table, table_table)]
+    return section("Result batches", "python bench batches", lead, tables)
+
+
 def records_section() -> str:
     outcome = read("records.json")
     if outcome is None:
@@ -420,7 +447,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), batches_section(), records_section(), codecs_section(), compression_section(), traces_section()]
     options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 

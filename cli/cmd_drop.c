@@ -9,23 +9,25 @@
 #include "cli.h"
 #include "json.h"
 
-enum { FORCE, TRUST, JSON, OPTION_COUNT };
+enum { LIMIT, FORCE, TRUST, JSON, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
+    [LIMIT] = { "--limit", "NAME", "remove this limit, of which nobody may hold permits" },
     [FORCE] = { "--force", NULL, "remove the file though processes have it open" },
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [JSON] = { "--json", NULL, "print the result as JSON" },
 };
 
-static void print_dropped(const char *path, const char *cache, bool as_json)
+/* `what` of the name was dropped; without a name, the file. */
+static void print_dropped(const char *path, const char *what, const char *name, bool as_json)
 {
     if (as_json) {
         fb_json json = { .out = stdout };
         fb_json_begin_object(&json);
         fb_json_name(&json, "path");
         fb_json_string(&json, path);
-        fb_json_name(&json, "cache");
-        if (cache != NULL)
-            fb_json_string(&json, cache);
+        fb_json_name(&json, what);
+        if (name != NULL)
+            fb_json_string(&json, name);
         else
             fb_json_null(&json);
         fb_json_name(&json, "dropped");
@@ -35,9 +37,9 @@ static void print_dropped(const char *path, const char *cache, bool as_json)
         return;
     }
     fb_print_text(path);
-    if (cache != NULL) {
-        fputs(": dropped the cache '", stdout);
-        fb_print_text(cache);
+    if (name != NULL) {
+        printf(": dropped the %s '", what);
+        fb_print_text(name);
         puts("'");
     } else {
         puts(": removed");
@@ -51,7 +53,30 @@ static int drop_cache(forebay_arena *arena, const char *path, const char *cache,
         return fb_not_found("%s has no cache '%s'; list them with: forebay stat", path, cache);
     if (status != FOREBAY_OK)
         return fb_fail_status(path, status, NULL);
-    print_dropped(path, cache, as_json);
+    print_dropped(path, "cache", cache, as_json);
+    return FB_EXIT_OK;
+}
+
+static int refuse_limit_in_use(forebay_arena *arena, const char *path, const char *limit)
+{
+    forebay_limit_share share = { 0 };
+    uint32_t users = forebay_limit_shares(arena, limit, &share, 1);
+    if (users == 0)
+        return fb_fail("%s: the limit '%s' was in use just now; try again", path, limit);
+    return fb_fail("%s: the limit '%s' is in use: process %d holds %u permits and waits for %u%s; close its pools first", path,
+                   limit, (int)share.pid, share.held, share.waiting, users > 1 ? ", and there are others" : "");
+}
+
+static int drop_limit(forebay_arena *arena, const char *path, const char *limit, bool as_json)
+{
+    forebay_status status = forebay_limit_drop(arena, limit);
+    if (status == FOREBAY_MISS || !*limit || strlen(limit) > FOREBAY_NAME_MAX)
+        return fb_not_found("%s has no limit '%s'; list them with: forebay stat", path, limit);
+    if (status == FOREBAY_BUSY)
+        return refuse_limit_in_use(arena, path, limit);
+    if (status != FOREBAY_OK)
+        return fb_fail_status(path, status, NULL);
+    print_dropped(path, "limit", limit, as_json);
     return FB_EXIT_OK;
 }
 
@@ -112,22 +137,26 @@ static int remove_file(forebay_arena *arena, const char *path)
 
 static int run(const fb_arguments *arguments)
 {
-    const char *path = arguments->positional[0], *cache = arguments->positional[1];
+    const char *path = arguments->positional[0], *cache = arguments->positional[1], *limit = arguments->value[LIMIT];
     bool as_json = arguments->value[JSON] != NULL;
     forebay_arena *arena;
+    if (cache != NULL && limit != NULL)
+        return fb_usage("drop a cache or a limit, not both at once");
     int code = fb_open_sound(path, arguments->value[TRUST] != NULL, &arena);
     if (code != FB_EXIT_OK)
         return code;
     int32_t pid = 0;
-    int others = cache == NULL ? other_users(arena, &pid) : 0;
+    int others = cache == NULL && limit == NULL ? other_users(arena, &pid) : 0;
     if (cache != NULL) {
         code = drop_cache(arena, path, cache, as_json);
+    } else if (limit != NULL) {
+        code = drop_limit(arena, path, limit, as_json);
     } else if (others > 0 && arguments->value[FORCE] == NULL) {
         code = refuse_in_use(path, others, pid);
     } else {
         code = remove_file(arena, path);
         if (code == FB_EXIT_OK)
-            print_dropped(path, NULL, as_json);
+            print_dropped(path, "cache", NULL, as_json);
     }
     forebay_arena_close(arena);
     return code;
@@ -135,9 +164,10 @@ static int run(const fb_arguments *arguments)
 
 const fb_command fb_cmd_drop = {
     .name = "drop",
-    .synopsis = "PATH [CACHE] [--force] [--trust] [--json]",
-    .summary = "remove one cache of an arena, or the arena",
-    .details = "Remove the cache CACHE and all its entries from the arena PATH. Without CACHE remove\n"
+    .synopsis = "PATH [CACHE] [--limit NAME] [--force] [--trust] [--json]",
+    .summary = "remove one cache or limit of an arena, or the arena",
+    .details = "Remove the cache CACHE and all its entries from the arena PATH, or the limit NAME:\n"
+               "only while no process holds a permit of it or waits for one. Without either remove\n"
                "the file: only if it is an arena, and only while no other process has it open,\n"
                "unless --force is given. Processes that have it open go on with the removed file\n"
                "and its memory until they close it.\n",

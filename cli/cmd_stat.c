@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "json.h"
+#include "stat_limits.h"
 
 enum { TRUST, JSON, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
@@ -29,6 +30,7 @@ typedef struct arena_facts {
     uint32_t own_row; /* index in `rows`; row_count if not found */
     cache_facts *caches;
     uint32_t cache_count;
+    limits_facts limits;
 } arena_facts;
 
 static forebay_status gather_cache(forebay_arena *arena, cache_facts *facts)
@@ -85,7 +87,7 @@ static forebay_status gather(forebay_arena *arena, arena_facts *facts)
         return FOREBAY_NOMEM;
     gather_rows(arena, facts);
     gather_caches(arena, facts);
-    return FOREBAY_OK;
+    return fb_limits_gather(arena, &facts->info, &facts->limits);
 }
 
 static uint32_t segments_with_entries(const forebay_arena_info *info)
@@ -134,6 +136,8 @@ static void write_arena(fb_json *json, const arena_facts *facts)
     number(json, "index_slots_used", info->index_slots_used);
     number(json, "metadata_bytes", info->metadata_bytes);
     number(json, "entry_bytes", info->entry_bytes);
+    number(json, "leases", info->leases);
+    number(json, "leases_held", info->leases_held);
     number(json, "now_ms", info->now_ms);
     truth(json, "replaced", info->replaced);
     truth(json, "on_disk", info->on_disk);
@@ -241,6 +245,7 @@ static void print_json(const arena_facts *facts)
     for (uint32_t i = 0; i < facts->cache_count; i++)
         write_cache(&json, &facts->caches[i]);
     fb_json_end_array(&json);
+    fb_limits_write(&json, &facts->limits);
     fb_json_end_object(&json);
     fb_json_end(&json);
 }
@@ -260,6 +265,7 @@ static void print_arena(const arena_facts *facts)
            fb_size_text(info->entry_bytes, a), info->index_slots_used, info->index_buckets * 8);
     printf("metadata    %s (%.1f%% of the arena)\n", fb_size_text(info->metadata_bytes, a),
            100.0 * (double)info->metadata_bytes / (double)info->size);
+    printf("leases      %u of %u held\n", info->leases_held, info->leases);
     const char *advice = huge_page_advice(info);
     printf("huge pages  %s%s\n",
            advice == NULL ? "in effect" : "not in effect: ", advice == NULL ? "" : advice);
@@ -354,9 +360,11 @@ static int run(const fb_arguments *arguments)
         print_arena(&facts);
         print_rows(&facts);
         print_caches(&facts);
+        fb_limits_print(&facts.limits);
     }
     free(facts.rows);
     free(facts.caches);
+    fb_limits_free(&facts.limits);
     forebay_arena_close(arena);
     return code;
 }
@@ -364,10 +372,10 @@ static int run(const fb_arguments *arguments)
 const fb_command fb_cmd_stat = {
     .name = "stat",
     .synopsis = "PATH [--trust] [--json]",
-    .summary = "show an arena: its processes, caches, hit ratios, memory",
+    .summary = "show an arena: its processes, caches, hit ratios, limits, memory",
     .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
-               "open (this command among them) and its caches. Counters are since the arena was\n"
-               "made.\n",
+               "open (this command among them), its caches, and its limits with who holds permits of\n"
+               "them and who waits. Counters are since the arena was made.\n",
     .options = options,
     .option_count = OPTION_COUNT,
     .arguments_min = 1,

@@ -85,6 +85,9 @@ typedef struct forebay_arena_info {
     uint32_t rows_used;
     uint32_t cache_count;     /* most caches it can hold */
     uint32_t caches_used;
+    uint32_t limit_count;     /* most limits it can hold */
+    uint32_t leases;          /* most keys that can be loaded at once, about */
+    uint32_t leases_held;     /* by the living, and by the dead until somebody wants the key */
     uint64_t index_buckets;   /* 64 bytes each */
     uint64_t index_slots_used;
     uint64_t metadata_bytes;  /* all but segments that hold entries */

@@ -4,6 +4,7 @@
 #define FOREBAY_FOREBAY_H
 
 #include <forebay/arena.h>
+#include <forebay/buffers.h>
 #include <forebay/cache.h>
 #include <forebay/codec.h>
 #include <forebay/lease.h>

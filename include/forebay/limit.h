@@ -27,7 +27,8 @@ FOREBAY_BEGIN
  * Permits belong to the process that took them, and are free again when it is dead
  * or has closed the arena; a child of a fork has none of its parent's.  Who waits
  * has its turn in the order of coming; who does not take its turn within 10 ms
- * (it may be stopped) is passed over.
+ * (it may be stopped) is passed over, and who has not looked for half a second is not
+ * counted until it looks again.
  *
  * Any thread may use a handle.  Nothing here waits for another process but
  * forebay_permit_wait() and forebay_limit_watch(). */
@@ -43,8 +44,8 @@ typedef struct forebay_turn {
 
 /* Open the limit of this name (1 to FOREBAY_NAME_MAX bytes), creating it with `most`
  * permits if there is none.  FOREBAY_CONFLICT: it has another number of them, and
- * `update` is not set; with it the number changes for all (those held beyond it stay
- * until they are given back).  `most` 0: as it is; FOREBAY_MISS if there is none.
+ * `update` is not set; with it the number changes for all (more that are held already
+ * stay until they are given back; none is given out before fewer are held).  `most` 0: as it is; FOREBAY_MISS if there is none.
  * FOREBAY_INVALID: more than forebay_limit_max().  FOREBAY_FULL: the arena holds as
  * many limits as it can.  On FOREBAY_OK the caller owns `*limit_out`, to be closed
  * before the arena is; else it is NULL. */
@@ -66,12 +67,13 @@ FOREBAY_API FOREBAY_MUST_CHECK forebay_status forebay_permit_take(forebay_limit 
 /* FOREBAY_OK: it is free again.  FOREBAY_MISS: it was not this process's. */
 FOREBAY_API forebay_status forebay_permit_give_back(forebay_limit *limit, const forebay_permit *permit);
 
-/* Take a place at the end of the queue, to be left in any case.  (Where more than
- * 16 to 64 places are taken this one is none: forebay_permit_wait() works, but with
- * no turn of its own.) */
+/* Take a place at the end of the queue, to be left in any case.  (There are 16 to 64 of
+ * them.  Where all are taken, forebay_permit_wait() takes one, in the order of coming
+ * still, when one is free; until then others who come may go first.) */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status forebay_permit_queue(forebay_limit *limit, forebay_turn *turn);
 /* Wait for a permit: FOREBAY_OK, FOREBAY_TIMEOUT, FOREBAY_INTERRUPTED (by a signal),
- * FOREBAY_CLOSED.  The permits of a process that died are found within 10 ms. */
+ * FOREBAY_CLOSED.  The permits of a process that died are found within
+ * 10 ms, and can be had 20 ms later, when the kernel has closed what it had open. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_permit_wait(forebay_limit *limit, const forebay_turn *turn, uint32_t timeout_ms, forebay_permit *permit);
 FOREBAY_API void forebay_permit_leave(forebay_limit *limit, const forebay_turn *turn);

@@ -26,10 +26,15 @@ if sys.platform != "linux":
     )
 
 from forebay import _records as _records  # registers the records as mappings and sequences
+from forebay._batches import AsyncBatches, Batches, batches
 from forebay._core import (
     ABSENT,
     Arena,
     ArenaError,
+    Batch,
+    BatchColumn,
+    BatchRow,
+    BufferPool,
     BusyError,
     Cache,
     ClosedError,
@@ -43,10 +48,12 @@ from forebay._core import (
     MissError,
     NoSpaceError,
     NotFoundError,
+    ObjectPool,
     OverflowError,
     PoolClosedError,
     PoolError,
     PoolTimeoutError,
+    PooledBuffer,
     Record,
     RecordList,
     RecordTuple,
@@ -66,7 +73,16 @@ from forebay._mapping import Namespace
 from forebay._memoize import CacheInfo, MemoizedFunction
 from forebay._open import DeferredArena, deferred, open, open_fd
 from forebay._serializers import PickleWarning
-from forebay._types import ArenaInfo, CacheStats, LimitInfo, LimitShare, RowInfo
+from forebay._types import (
+    ArenaInfo,
+    BufferPoolStats,
+    CacheStats,
+    LimitInfo,
+    LimitShare,
+    ObjectPoolStats,
+    RowInfo,
+)
+from forebay._write_batches import Written, awrite_batches, write_batches
 
 _MutableMapping.register(Cache)
 _MutableMapping.register(Namespace)
@@ -74,6 +90,9 @@ _MutableMapping.register(Namespace)
 for _public in (CacheInfo, DeferredArena, MemoizedFunction, Namespace, PickleWarning, deferred, open, open_fd, plain):
     _public.__module__ = "forebay"
 del _public
+for _of_batches in (AsyncBatches, Batches, Written, awrite_batches, batches, write_batches):
+    _of_batches.__module__ = "forebay"
+del _of_batches
 
 if _TYPE_CHECKING:
     from forebay._pool import Pool
@@ -98,10 +117,17 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ABSENT",
-    "AsyncPool",
     "Arena",
     "ArenaError",
     "ArenaInfo",
+    "AsyncBatches",
+    "AsyncPool",
+    "Batch",
+    "BatchColumn",
+    "BatchRow",
+    "Batches",
+    "BufferPool",
+    "BufferPoolStats",
     "BusyError",
     "Cache",
     "CacheInfo",
@@ -122,12 +148,15 @@ __all__ = [
     "Namespace",
     "NoSpaceError",
     "NotFoundError",
+    "ObjectPool",
+    "ObjectPoolStats",
     "OverflowError",
     "PickleWarning",
     "Pool",
     "PoolClosedError",
     "PoolError",
     "PoolTimeoutError",
+    "PooledBuffer",
     "Record",
     "RecordList",
     "RecordTuple",
@@ -141,9 +170,13 @@ __all__ = [
     "VersionError",
     "View",
     "ViewError",
+    "Written",
     "__version__",
+    "awrite_batches",
+    "batches",
     "deferred",
     "open",
     "open_fd",
     "plain",
+    "write_batches",
 ]

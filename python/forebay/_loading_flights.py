@@ -180,6 +180,9 @@ class Queue:
             else:
                 self._requests.popleft()
 
+    def __bool__(self) -> bool:
+        return any(flight.waits for request in self._requests for flight in request.flights)
+
     def __len__(self) -> int:
         return sum(1 for request in self._requests for flight in request.flights if flight.waits)
 
@@ -200,8 +203,9 @@ class Deadline:
     def left(self) -> float:
         return max(self._at - time.monotonic(), 0.0)
 
-    def check(self, cache: Any, keys: Sequence[Any]) -> None:
-        if self.left() == 0:
+    def check(self, cache: Any, keys: Iterable[Any]) -> None:
+        if self._timeout < math.inf and self.left() == 0:
+            keys = list(keys)
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise TimeoutError(
                 f"{shown(keys[0])}{more} of cache {cache.name!r} was not loaded within {self._timeout:g} seconds"
@@ -604,11 +608,41 @@ def _note_of(error: BaseException) -> bytes:
 # ---- what callers make of it
 
 
-def still_wanted(flights: Sequence[Flight]) -> list[Flight]:
-    """Those without an outcome; none once one has failed, for then the call fails."""
-    if any(isinstance(flight.outcome, Failed) for flight in flights):
-        return []
-    return [flight for flight in flights if flight.outcome is None]
+def without_outcome(flights: Iterable[Flight]) -> list[Flight]:
+    """None once one has failed, for then the call fails."""
+    left = []
+    for flight in flights:
+        if flight.outcome is None:
+            left.append(flight)
+        elif isinstance(flight.outcome, Failed):
+            return []
+    return left
+
+
+class UnderWay:
+    """The flights of one call that have no outcome, or none: without_outcome().
+
+    A call for thousands of keys looks after each batch, so a look is at the first ones only: those that end out of
+    their turn are found when it is their turn, or by look_at_all().
+    """
+
+    __slots__ = ("_flights",)
+
+    def __init__(self, flights: Iterable[Flight]) -> None:
+        self._flights = deque(flights)
+
+    def look(self) -> deque[Flight]:
+        flights = self._flights
+        while flights and flights[0].outcome is not None:
+            if isinstance(flights[0].outcome, Failed):
+                flights.clear()
+            else:
+                flights.popleft()
+        return flights
+
+    def look_at_all(self) -> deque[Flight]:
+        self._flights = deque(without_outcome(self._flights))
+        return self._flights
 
 
 class Wanted:

@@ -15,7 +15,7 @@ import functools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from forebay._core import LoadError
@@ -35,22 +35,53 @@ from forebay._loading_flights import (
     State,
     Wanted,
     shown,
-    still_wanted,
+    without_outcome,
 )
 from forebay._loading_threads import Crew, Threads
 
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.010  # seconds between looks at others' leases
 
 
-class Sleeper:
-    """A task that waits."""
+class Alarm:
+    """One timer of a loop for all who sleep until they are woken: thousands of timers would take longer than loads."""
 
-    __slots__ = ("_future", "_loop", "_thread")
+    __slots__ = ("_loop", "_sleepers", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._sleepers: set[Sleeper] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, sleeper: Sleeper) -> None:
+        """Wake it in LOOK_AGAIN seconds at the latest."""
+        self._sleepers.add(sleeper)
+        if self._timer is None:
+            self._timer = self._loop.call_later(LOOK_AGAIN, self._ring)
+
+    def discard(self, sleeper: Sleeper) -> None:
+        self._sleepers.discard(sleeper)
+        if not self._sleepers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        sleepers, self._sleepers = self._sleepers, set()
+        for sleeper in sleepers:
+            sleeper.wake()
+
+
+class Sleeper:
+    """A task that waits."""
+
+    __slots__ = ("_alarm", "_future", "_is_awake", "_loop", "_thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, alarm: Alarm) -> None:
+        self._loop = loop
+        self._alarm = alarm
         self._thread = threading.get_ident()
-        self._future: asyncio.Future[None] = loop.create_future()
+        self._future: asyncio.Future[None] | None = None
+        self._is_awake = False  # woken before it slept
 
     def wake(self) -> None:
         if threading.get_ident() == self._thread:
@@ -62,17 +93,28 @@ class Sleeper:
             pass  # the loop is closed: nobody sleeps there any more
 
     def _set(self) -> None:
-        if not self._future.done():
+        if self._future is None:
+            self._is_awake = True
+        elif not self._future.done():
             self._future.set_result(None)
 
     async def sleep(self, seconds: float) -> None:
         """asyncio.wait() would cost twice as much."""
-        timer = self._loop.call_later(min(max(seconds, 0.0), LOOK_AGAIN), self._set)
+        if self._is_awake:
+            self._is_awake = False
+            return
+        self._future = self._loop.create_future()
+        timer = self._loop.call_later(max(seconds, 0.0), self._set) if seconds < LOOK_AGAIN else None
+        if timer is None:
+            self._alarm.add(self)
         try:
             await self._future
         finally:
-            timer.cancel()
-            self._future = self._loop.create_future()
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+            else:
+                self._alarm.discard(self)
 
 
 class Tasks:
@@ -95,7 +137,7 @@ class Tasks:
         if here is None:
             for closed in [each for each in self._loops.keys() if each.is_closed()]:
                 del self._loops[closed]
-            here = self._loops[loop] = Loop(self._flights, self._threads)
+            here = self._loops[loop] = Loop(self._flights, self._threads, Alarm(loop))
         return here
 
     async def load(
@@ -121,7 +163,7 @@ class Tasks:
         self, cache: Any, here: Loop, wanted: Wanted, deadline: Deadline, order: Order | None
     ) -> list[Flight]:
         """Flights of all that is missing, each with an outcome."""
-        sleeper, request = Sleeper(asyncio.get_running_loop()), Request()
+        sleeper, request = here.sleeper(), Request()
         flights: list[Flight] = []
         begun = False
         try:
@@ -134,13 +176,14 @@ class Tasks:
                 order=order,
                 queue=here.queue_for(order),
             )
-            while under_way := still_wanted(flights):
-                deadline.check(cache, [flight.key for flight in under_way])
-                here.bring_on(cache, under_way)
+            left = flights
+            while left := without_outcome(left):
+                deadline.check(cache, (flight.key for flight in left))
+                here.bring_on(cache, left)
                 begun = True
-                until = max(min(flight.due for flight in under_way) - time.monotonic(), OVERDUE_LOOK)
+                until = max(min(flight.due for flight in left) - time.monotonic(), OVERDUE_LOOK)
                 await sleeper.sleep(min(until, deadline.left()))
-                for flight in under_way:
+                for flight in left:
                     self._flights.overtake(cache, flight)
         finally:
             try:
@@ -160,10 +203,11 @@ class Tasks:
 class Loop:
     """What is loaded for the callers in one event loop."""
 
-    def __init__(self, flights: Flights, threads: Threads) -> None:
+    def __init__(self, flights: Flights, threads: Threads, alarm: Alarm) -> None:
         self._flights = flights
         self._threads = threads
         self._options = flights.options
+        self._alarm = alarm
         self.queue = Queue()  # for coroutine functions
         self._tasks: set[asyncio.Task[None]] = set()  # a loop itself keeps no task alive
         self._timer: asyncio.TimerHandle | None = None
@@ -174,12 +218,16 @@ class Loop:
         self._watcher: asyncio.Task[None] | None = None
         self._pause = _FIRST_LOOK
 
+    def sleeper(self) -> Sleeper:
+        """For a task of this loop."""
+        return Sleeper(asyncio.get_running_loop(), self._alarm)
+
     def queue_for(self, order: Order | None) -> Queue | None:
         if order.asynchronous if order is not None else self._options.asynchronous:
             return self.queue
         return self._flights.queue if self._threads.joins else None
 
-    def bring_on(self, cache: Any, flights: Sequence[Flight]) -> None:
+    def bring_on(self, cache: Any, flights: Iterable[Flight]) -> None:
         """See to it that those come to an outcome that nobody has taken."""
         waiting = [flight for flight in flights if flight.waits]
         for_crew = [flight for flight in waiting if not flight.asynchronous]
@@ -203,14 +251,13 @@ class Loop:
 
     def schedule(self, cache: Any) -> None:
         """Load what is queued at the next tick, or after max_wait."""
-        loop = asyncio.get_running_loop()
-        dispatch = functools.partial(self._dispatch, cache)
         if not self._is_full():
             if self._timer is None:
-                self._timer = loop.call_later(self._options.max_wait, dispatch)
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._options.max_wait, self._dispatch, cache)
         elif not self._soon:
             self._soon = True
-            loop.call_soon(dispatch)
+            asyncio.get_running_loop().call_soon(self._dispatch, cache)
 
     def _is_full(self) -> bool:
         """Enough that there is nothing to wait for."""
@@ -259,7 +306,7 @@ class Loop:
         if unfinished:  # cancelled before it began
             self._flights.abandon(cache, unfinished)
         with self._flights.lock:
-            more = len(self.queue) > 0
+            more = bool(self.queue)
         if more:
             self.schedule(cache)
 
@@ -305,7 +352,7 @@ class Loop:
     # -- others' leases
 
     async def wait_for(self, cache: Any, leases: Sequence[bytes], wanted: Wanted, deadline: Deadline) -> None:
-        sleeper = Sleeper(asyncio.get_running_loop())
+        sleeper = self.sleeper()
         for lease in leases:
             self._watched.setdefault(lease, set()).add(sleeper)
         self._pause = _FIRST_LOOK

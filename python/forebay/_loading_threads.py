@@ -30,10 +30,10 @@ from forebay._loading_flights import (
     Order,
     Request,
     State,
+    UnderWay,
     Wanted,
     marks_here,
     shown,
-    still_wanted,
     waiting,
 )
 
@@ -118,10 +118,11 @@ class Threads:
                 queue=self.flights.queue if self.joins else None,
             )
             self.call_more()
-            while under_way := still_wanted(flights):
-                deadline.check(cache, [flight.key for flight in under_way])
-                if not self.lead(cache, under_way, sleeper, deadline):
-                    self._sleep(cache, under_way, sleeper, deadline)
+            under_way = UnderWay(flights)
+            while left := under_way.look():
+                deadline.check(cache, (flight.key for flight in left))
+                if not self.lead(cache, left, sleeper, deadline) and (left := under_way.look_at_all()):
+                    self._sleep(cache, left, sleeper, deadline)
         finally:
             try:
                 self._leave(request, flights, sleeper)
@@ -144,7 +145,7 @@ class Threads:
         batch = self._batch
         return max(batch.due - time.monotonic(), 0.0) if batch is not None else 0.0
 
-    def _sleep(self, cache: Any, flights: Sequence[Flight], sleeper: Sleeper, deadline: Deadline) -> None:
+    def _sleep(self, cache: Any, flights: Collection[Flight], sleeper: Sleeper, deadline: Deadline) -> None:
         until = min(flight.due for flight in flights) - time.monotonic()
         if any(flight.waits for flight in flights):
             until = min(until, self.until_lead())
@@ -163,7 +164,7 @@ class Threads:
     # -- leaders
 
     def lead(
-        self, cache: Any, mine: Sequence[Flight], sleeper: Sleeper, deadline: Deadline = NEVER, background: bool = False
+        self, cache: Any, mine: Collection[Flight], sleeper: Sleeper, deadline: Deadline = NEVER, background: bool = False
     ) -> bool | None:
         """Load a batch.  False: another leads, and the sleeper is woken when that ends; None: nothing of `mine` waits.
 
@@ -232,7 +233,7 @@ class Threads:
             batch.sleeper.sleep(left)
         batch.gathers = False
 
-    def _fill(self, cache: Any, batch: Batch, mine: Sequence[Flight] | None) -> list[Flight]:
+    def _fill(self, cache: Any, batch: Batch, mine: Collection[Flight] | None) -> list[Flight]:
         queue = self.flights.queue if mine is None else None
         take = queue.take if queue is not None else functools.partial(_take_own, mine)
         loaded, left_over = self.flights.fill(cache, take, batch.flights, at_least_one=True)
@@ -350,7 +351,7 @@ def _for_threads(flight: Flight) -> bool:
     return flight.waits and not flight.asynchronous
 
 
-def _take_own(mine: Sequence[Flight] | None, room: int, into: list[Flight]) -> None:
+def _take_own(mine: Collection[Flight] | None, room: int, into: list[Flight]) -> None:
     for flight in mine or ():
         if room > 0 and _for_threads(flight):
             into.append(flight)

@@ -194,10 +194,10 @@ class Namespace:
         return self._cache.view(self._full(key))
 
     def keys(self) -> CacheKeys:
-        return CacheKeys(self)  # type: ignore[arg-type]
+        return CacheKeys(self)
 
     def values(self) -> CacheValues:
-        return CacheValues(self)  # type: ignore[arg-type]
+        return CacheValues(self)
 
     def items(self) -> CacheItems:
         return CacheItems(self)

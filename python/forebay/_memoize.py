@@ -174,7 +174,10 @@ def _resolve(home: Any, lazy: bool) -> Any:
 def _lazily(cache: Cache[Any, Any]) -> Cache[Any, Any]:
     """A lazy handle that encodes as this one does; what a decode_hook would get comes as records."""
     _, (arena, name, version, serializer, _, memo, encode_hook, *_) = cache.__reduce__()
-    return arena.cache(name, version=version, serializer=serializer, lazy=True, memo=memo, encode_hook=encode_hook)
+    lazy: Cache[Any, Any] = arena.cache(
+        name, version=version, serializer=serializer, lazy=True, memo=memo, encode_hook=encode_hook
+    )
+    return lazy
 
 
 def _digest(arguments: bytes) -> bytes:

@@ -112,10 +112,10 @@ class Pool(PoolBase[T]):
 
         timeout: seconds to wait until idle ones are closed.  Closing again does nothing."""
         seconds = _seconds(timeout, "timeout")
-        if not self._finish():
-            return
-        self._tell_of_out_at_close()
-        self._need_worker()
+        if self._finish():
+            self._tell_of_out_at_close()
+        if self._is_closing():  # also what a close() that was interrupted left
+            self._need_worker()
         end = time.monotonic() + seconds
         while self._is_closing() and time.monotonic() < end:
             time.sleep(0.001)

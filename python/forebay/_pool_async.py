@@ -112,10 +112,10 @@ class AsyncPool(PoolBase[T]):
     async def close(self, timeout: float | timedelta = 5.0) -> None:
         """Refuse who waits and who comes, close what is idle; the rest is closed on return."""
         seconds = _seconds(timeout, "timeout")
-        if not self._finish():
-            return
-        self._tell_of_out_at_close()
-        self._need_worker()
+        if self._finish():
+            self._tell_of_out_at_close()
+        if self._is_closing():  # also what a close() that was interrupted left
+            self._need_worker()
         end = time.monotonic() + seconds
         while self._is_closing() and time.monotonic() < end:
             await asyncio.sleep(0.001)

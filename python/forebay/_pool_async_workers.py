@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
-from forebay._pool_base import logger
+from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool_async import AsyncPool
@@ -111,11 +111,13 @@ class AsyncWorkers:
         self._lead()
 
     async def _close(self, pool: AsyncPool[Any], found: Any, permit: bytes | None) -> None:
+        pool._closing_now[id(found)] = found
         try:
             await call(pool._close, found)
         except Exception as error:
             logger.warning("pool %r: closing an object failed: %r", self.name, error)
         finally:
+            pool._closing_now.pop(id(found), None)
             pool._give_back(permit)
             pool._closed()
 

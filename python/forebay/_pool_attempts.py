@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import time
 
-logger = logging.getLogger("forebay.pool")
+from forebay._pool_log import logger
+
 FIRST_DELAY = 0.1  # seconds after the first failure to create; then twice as long, and so on
 LONGEST_DELAY = 30.0
 JITTER = 0.1

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict,
 
 from forebay._core import Arena, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError
 from forebay._pool_attempts import Attempts
-from forebay._pool_fork import descriptor_of, forget_descriptor, pools_of_process
+from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
+from forebay._pool_log import logger
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from forebay._pool_limit import HostLimit
 
-logger = logging.getLogger("forebay.pool")
 _numbers = itertools.count(1)
 MAX_SIZE = 8  # where none is asked for
 
@@ -146,6 +145,8 @@ class PoolBase(PoolCore, Generic[T]):
         self._hooks = (_hook(check, "check"), _hook(reset, "reset"), _hook(end, "end"))
         self._error: BaseException | None = None  # why none could be created the last time
         self._forsaken: list[Any] = []
+        self._closing_now: dict[int, Any] = {}
+        self._gate = ForkGate()
         self._configure(
             *self._hooks_in_c(),
             _seconds(timeout, "timeout"),
@@ -291,12 +292,14 @@ class PoolBase(PoolCore, Generic[T]):
 
     def _after_fork(self) -> None:
         """In the child: the parent's objects are not ours to use, nor to close."""
-        forsaken: list[Any] = []
+        forsaken: list[Any] = [*self._closing_now.values()]
         self._forsake(forsaken)
         for found in forsaken:
             forget_descriptor(found, self._fileno)
         self._forsaken += forsaken
         self._error = None
+        self._closing_now = {}
+        self._gate = ForkGate()
         self._start_anew()
 
     def _start_anew(self) -> None:

@@ -5,11 +5,47 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 pools_of_process: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+PATIENCE = 1.0  # seconds that a fork waits for connections that are being made
+
+
+class ForkGate:
+    """Keeps forks out while objects of a pool with host_max= are made.
+
+    A child would have the socket of one that is half made, which nobody in it knows of:
+    the server would count it after its parent's death."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.inside: set[int] = set()
+        self.is_closed = False
+
+    def __enter__(self) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: not self.is_closed, PATIENCE)
+            self.inside.add(threading.get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self.inside.discard(threading.get_ident())
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        with self.changed:
+            self.is_closed = True
+            self.changed.wait_for(lambda: not self.inside - {threading.get_ident()}, PATIENCE)
+
+    def open(self) -> None:
+        with self.changed:
+            self.is_closed = False
+            self.changed.notify_all()
 
 
 def descriptor_of(found: Any) -> int | None:
@@ -41,4 +77,15 @@ def _after_fork_in_child() -> None:
         pool._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _before_fork() -> None:
+    for pool in list(pools_of_process):
+        if pool._limit is not None:
+            pool._gate.close()
+
+
+def _after_fork_in_parent() -> None:
+    for pool in list(pools_of_process):
+        pool._gate.open()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

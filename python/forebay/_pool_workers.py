@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
-from forebay._pool_base import logger
+from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool import Pool
@@ -120,11 +120,13 @@ class Workers:
             self._close(pool, *job)
 
     def _close(self, pool: Pool[Any], found: Any, permit: bytes | None) -> None:
+        pool._closing_now[id(found)] = found
         try:
             pool._close(found)
         except Exception as error:
             logger.warning("pool %r: closing an object failed: %r", self.name, error)
         finally:
+            pool._closing_now.pop(id(found), None)
             del found
             pool._give_back(permit)
             pool._closed()
@@ -143,19 +145,18 @@ class Workers:
         """After the pool counted it as being created."""
         begun = time.monotonic()
         try:
-            found = pool._create()
-        except Exception as error:
+            with pool._gate:
+                found = pool._create()
+                pool._created(found, permit, time.monotonic() - begun)
+        except BaseException as error:
             pool._give_back(permit)
             pool._create_failed(True)
+            if not isinstance(error, Exception):  # SystemExit, in a thread
+                raise
             self._note_failure(pool, error)
             return
-        except BaseException:  # SystemExit in a thread
-            pool._give_back(permit)
-            pool._create_failed(True)
-            raise
         self.attempts.note_success()
         pool._error = None
-        pool._created(found, permit, time.monotonic() - begun)
         pool._watch_for_others()
 
     def _note_failure(self, pool: Pool[Any], error: Exception) -> None:

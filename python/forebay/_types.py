@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes of the dicts that Arena and Cache report with."""
+"""Shapes of the dicts that arenas, caches and pools report with."""
 
 from typing import TypedDict
 
@@ -17,6 +17,9 @@ class ArenaInfo(TypedDict):
     rows_used: int
     cache_count: int
     caches_used: int
+    limit_count: int
+    leases: int
+    leases_held: int
     index_buckets: int
     index_slots_used: int
     metadata_bytes: int
@@ -74,3 +77,42 @@ class CacheStats(TypedDict):
     ratio: float | None
     dictionary: int | None
     dictionary_age: float | None
+
+
+class BufferClassStats(TypedDict):
+    """Figures of a BufferPool's buffers of one capacity."""
+
+    in_use: int
+    idle: int
+    hits: int
+    misses: int
+
+
+class BufferPoolStats(TypedDict):
+    """What BufferPool.stats() returns: figures of this process."""
+
+    max_bytes: int
+    bytes: int
+    in_use_bytes: int
+    in_use: int
+    idle: int
+    viewed: int
+    waiting: int
+    hits: int
+    misses: int
+    waits: int
+    given_up: int
+    classes: dict[int, BufferClassStats]
+
+
+class ObjectPoolStats(TypedDict):
+    """What ObjectPool.stats() returns: figures of this process."""
+
+    max_size: int
+    in_use: int
+    idle: int
+    created: int
+    reused: int
+    dropped: int
+    lost: int
+    hook_errors: int

@@ -128,6 +128,14 @@ static void count_rows_and_caches(const forebay_arena *arena, forebay_arena_info
         info->caches_used += (atomic_load(&arena->caches[i].word) & 0xff) != 0;
 }
 
+uint32_t fb_leases_held(const forebay_arena *arena)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
+        held += (atomic_load_explicit(&arena->lease_words[i], memory_order_relaxed) & 3) == LEASE_HELD;
+    return held;
+}
+
 forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *info)
 {
     const arena_geometry *g = &arena->geometry;
@@ -141,6 +149,9 @@ forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *
     info->segment_count = g->segment_count;
     info->row_count = g->row_count;
     info->cache_count = g->cache_count;
+    info->limit_count = g->limit_count;
+    info->leases = g->lease_count;
+    info->leases_held = fb_leases_held(arena);
     count_segments(arena, info);
     count_index(arena, info);
     count_rows_and_caches(arena, info);

@@ -275,7 +275,6 @@ static_assert(sizeof(arena_lease_note) == 256, "four cache lines");
 enum limit_state {
     LIMIT_FREE = 0,
     LIMIT_LIVE = 1,
-    LIMIT_ENDING = 2, /* is being dropped, unless somebody holds a permit */
 };
 typedef struct arena_limit {
     _Atomic uint64_t word;
@@ -295,9 +294,11 @@ typedef struct arena_place {
     _Atomic uint64_t word;    /* row, generation (as a claim) | 1 << 63; 0: free */
     _Atomic uint64_t ticket;  /* the lower goes first; of who had the place before, for a moment */
     _Atomic uint64_t since;   /* arena ms */
+    _Atomic uint64_t looked;  /* arena ms when its owner last looked whether it is its turn */
     _Atomic uint64_t pledged; /* arena ms when somebody said it would give a permit up for it; 0: nobody */
+    uint8_t reserved[24];
 } arena_place;
-static_assert(sizeof(arena_place) == 32, "half a cache line");
+static_assert(sizeof(arena_place) == 64, "one cache line");
 
 /* An entry: this word, then if flagged 5 bytes of expiry (arena ms), 8 bytes of
  * value length, 4 bytes of checksum, 4 bytes of version, 1 byte that counts

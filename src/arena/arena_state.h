@@ -73,4 +73,7 @@ struct forebay_arena {
     struct forebay_arena *next_open; /* registry.c, under its lock */
 };
 
+/* How many leases are held (arena_info.c). */
+uint32_t fb_leases_held(const forebay_arena *arena);
+
 #endif

@@ -235,14 +235,6 @@ lease_outcome fb_lease_take(forebay_arena *arena, uint64_t hash, uint64_t deadli
     return LEASE_NO_ROOM;
 }
 
-uint32_t fb_leases_held(const forebay_arena *arena)
-{
-    uint32_t held = 0;
-    for (uint32_t i = 0; i < arena->geometry.lease_count; i++)
-        held += state_of(atomic_load_explicit(&arena->lease_words[i], memory_order_relaxed)) == LEASE_HELD;
-    return held;
-}
-
 const char *fb_leases_inspect(const forebay_arena *arena)
 {
     uint32_t used = 0;

@@ -46,8 +46,6 @@ void fb_lease_wake(forebay_arena *arena, uint32_t slot);
 void fb_lease_note(forebay_arena *arena, uint64_t token, const void *text, size_t length);
 bool fb_lease_noted(const forebay_arena *arena, uint64_t token, void *text, size_t *length);
 
-/* How many are held. */
-uint32_t fb_leases_held(const forebay_arena *arena);
 /* What is wrong in the table, or NULL; may be wrong itself while others are at it. */
 const char *fb_leases_inspect(const forebay_arena *arena);
 /* After a reboot, alone: none is, and nobody remembers why one failed. */

@@ -74,7 +74,7 @@ const char *fb_limits_inspect(const forebay_arena *arena)
     for (uint32_t i = 0; i < g->limit_count; i++) {
         const arena_limit *record = &arena->limits[i];
         uint64_t word = atomic_load(&record->word);
-        if ((word & 3) > LIMIT_ENDING)
+        if ((word & 3) > LIMIT_LIVE)
             return "a limit has no state";
         if (fb_limit_is_live(word)
             && (record->name[0] == 0 || record->name[sizeof record->name - 1] != 0 || atomic_load(&record->most) == 0

@@ -34,16 +34,6 @@ int fb_limit_find(const forebay_arena *arena, const char *name)
     return -1;
 }
 
-/* Under the lock: one that was being dropped when its dropper was killed is not. */
-static void end_drops(forebay_arena *arena)
-{
-    for (uint32_t i = 0; i < arena->geometry.limit_count; i++) {
-        uint64_t word = atomic_load(&arena->limits[i].word);
-        if ((word & 3) == LIMIT_ENDING)
-            atomic_store(&arena->limits[i].word, (word & ~UINT64_C(3)) | LIMIT_LIVE);
-    }
-}
-
 static void clear_queue(const forebay_limit *limit)
 {
     atomic_store(&limit->record->waiting, 0);
@@ -76,7 +66,6 @@ static forebay_status lock_table(forebay_arena *arena, const char *name, int *lo
     if (*lock_out < 0)
         return fb_error(error, status, 0, "could not change the limit '%s': another process holds the arena's tables; try "
                         "again, or look for a stopped process with 'forebay stat'", name);
-    end_drops(arena);
     return FOREBAY_OK;
 }
 
@@ -165,20 +154,30 @@ void forebay_limit_close(forebay_limit *limit) { free(limit); }
 const char *forebay_limit_name(const forebay_limit *limit) { return limit->name; }
 uint32_t forebay_limit_max(const forebay_arena *arena) { return arena->geometry.permit_count; }
 
-/* A live process holds a permit, or waits. */
-static bool is_in_use(const forebay_limit *limit)
+/* A live process waits. */
+static bool is_waited_for(const forebay_limit *limit)
 {
-    for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++) {
-        uint64_t word = atomic_load(&limit->permits[i]);
-        if (fb_permit_is_held(word) && !fb_permit_is_left(limit->arena, word))
-            return true;
-    }
     for (uint32_t i = 0; i < limit->arena->geometry.place_count; i++) {
         uint64_t word = atomic_load(&limit->places[i].word);
         if (word != 0 && !fb_place_is_left(limit->arena, word))
             return true;
     }
     return false;
+}
+
+/* Under the lock.  Who has taken a permit before is seen; after, none can be taken. */
+static forebay_status drop_unused(forebay_limit *limit)
+{
+    uint64_t taken;
+    if (is_waited_for(limit) || !fb_permits_take_all(limit, &taken))
+        return FOREBAY_BUSY;
+    if (is_waited_for(limit)) {
+        fb_permits_give_back_all(limit, taken);
+        return FOREBAY_BUSY;
+    }
+    atomic_store(&limit->record->word, (limit->word & ~UINT64_C(3)) | LIMIT_FREE);
+    fb_permits_released(limit); /* who has begun to wait meanwhile learns it */
+    return FOREBAY_OK;
 }
 
 forebay_status forebay_limit_drop(forebay_arena *arena, const char *name)
@@ -196,12 +195,7 @@ forebay_status forebay_limit_drop(forebay_arena *arena, const char *name)
         status = FOREBAY_MISS;
     } else {
         forebay_limit limit = fb_limit_handle(arena, (uint32_t)number);
-        uint64_t life = limit.word & ~UINT64_C(3);
-        /* first: who takes a permit, or a place, after the look at them sees this and gives it back */
-        atomic_store(&limit.record->word, life | LIMIT_ENDING);
-        if (is_in_use(&limit))
-            status = FOREBAY_BUSY;
-        atomic_store(&limit.record->word, life | (status == FOREBAY_OK ? LIMIT_FREE : LIMIT_LIVE));
+        status = drop_unused(&limit);
     }
     fb_transient_close(lock);
     return status;
@@ -209,7 +203,6 @@ forebay_status forebay_limit_drop(forebay_arena *arena, const char *name)
 
 void fb_limits_clear(forebay_arena *arena)
 {
-    end_drops(arena);
     for (uint32_t i = 0; i < arena->geometry.limit_count; i++) {
         forebay_limit limit = fb_limit_handle(arena, i);
         clear_queue(&limit);

@@ -24,8 +24,8 @@ forebay_limit fb_limit_handle(forebay_arena *arena, uint32_t i);
 int fb_limit_find(const forebay_arena *arena, const char *name);
 
 static inline bool fb_limit_is_live(uint64_t word) { return (word & 3) == LIMIT_LIVE; }
-/* Not dropped since it was opened.  Sequentially consistent: pairs with drop, which
- * says that it is ending before it looks at permits and places. */
+/* Not dropped since it was opened.  Sequentially consistent: who takes a permit looks
+ * after it, since its record may have been dropped and used anew before. */
 static inline bool fb_limit_is_open(const forebay_limit *limit)
 {
     return atomic_load(&limit->record->word) == limit->word;
@@ -65,12 +65,19 @@ static inline bool fb_permit_is_left(forebay_arena *arena, uint64_t word)
 {
     return fb_row_left(arena, fb_permit_row(word), word >> 13, PERMIT_GENERATION_MASK);
 }
+/* How many permits can be had. */
+uint32_t fb_permits_free(const forebay_limit *limit);
 /* How many permits the owner has. */
 uint32_t fb_permits_of(const forebay_limit *limit, row_owner owner);
 /* Free those of the dead; returns whether there were any. */
 bool fb_permits_sweep(forebay_limit *limit);
 /* Take one whose turn it is: `ticket` of a place, 0: without one. */
 forebay_status fb_permit_take(forebay_limit *limit, uint64_t ticket, forebay_permit *permit);
+/* Before a drop: all permits become this process's, with one word, so that nobody can
+ * have one and a drop that is killed is undone by the sweep; false: others hold some,
+ * and all are as they were. */
+bool fb_permits_take_all(forebay_limit *limit, uint64_t *word_out);
+void fb_permits_give_back_all(forebay_limit *limit, uint64_t word);
 /* One got free: wake those who wait. */
 void fb_permits_released(forebay_limit *limit);
 
@@ -81,8 +88,12 @@ static inline bool fb_place_is_left(forebay_arena *arena, uint64_t word)
 {
     return fb_row_left(arena, (uint32_t)(word & 0xfff), word >> 12, UINT32_MAX);
 }
-/* Places whose owners were there before `ticket` (0: all). */
-uint32_t fb_places_before(const forebay_limit *limit, uint64_t ticket);
+/* Those who were there before a ticket. */
+typedef struct places_before {
+    uint32_t count; /* but those who have not looked for so long that they don't count */
+    uint32_t late;  /* of them, who would have looked if they were not stopped, or slow */
+} places_before;
+places_before fb_places_before(const forebay_limit *limit, uint64_t ticket); /* 0: all places */
 /* Free those of the dead; returns whether there were any. */
 bool fb_places_sweep(forebay_limit *limit);
 

@@ -10,6 +10,9 @@
 
 /* A permit that its turn's owner leaves lying for so long is the next one's. */
 #define PASS_OVER_MS 10u
+/* What a process held that died is free so much later: the kernel ends its row's lock
+ * before its sockets, or a child that was just forked has them still. */
+#define SETTLE_MS 20u
 /* Races lost before a taker says that none was free. */
 #define TAKE_TRIES 64
 
@@ -38,7 +41,8 @@ bool fb_permits_sweep(forebay_limit *limit)
     for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++) {
         uint64_t word = atomic_load(&limit->permits[i]);
         if (fb_permit_is_held(word) && fb_permit_is_left(limit->arena, word))
-            any |= atomic_compare_exchange_strong(&limit->permits[i], &word, fb_permit_free(fb_now_ms(limit->arena)));
+            any |= atomic_compare_exchange_strong(&limit->permits[i], &word,
+                                                  fb_permit_free(fb_now_ms(limit->arena) + SETTLE_MS));
     }
     if (any)
         fb_permits_released(limit);
@@ -53,12 +57,23 @@ typedef struct free_permits {
     uint64_t oldest; /* arena ms since which one has been free */
 } free_permits;
 
+static bool is_free(uint64_t word, uint64_t now)
+{
+    bool settles = fb_permit_freed(word) > now && fb_permit_freed(word) - now <= SETTLE_MS;
+    return !fb_permit_is_held(word) && !settles;
+}
+
+/* Permits that are held beyond `most`, since it was lowered, count: for each there is
+ * one fewer to be had. */
 static free_permits look_for_free(const forebay_limit *limit)
 {
     free_permits found = {.oldest = UINT64_MAX};
-    for (uint32_t i = fb_limit_most(limit); i-- > 0;) {
+    uint32_t most = fb_limit_most(limit), held = 0;
+    uint64_t now = fb_now_ms(limit->arena);
+    for (uint32_t i = limit->arena->geometry.permit_count; i-- > 0;) {
         uint64_t word = atomic_load(&limit->permits[i]);
-        if (fb_permit_is_held(word))
+        held += !is_free(word, now);
+        if (i >= most || !is_free(word, now))
             continue;
         found.count++;
         found.first = i;
@@ -66,27 +81,43 @@ static free_permits look_for_free(const forebay_limit *limit)
         if (fb_permit_freed(word) < found.oldest)
             found.oldest = fb_permit_freed(word);
     }
+    uint32_t left = held < most ? most - held : 0;
+    if (found.count > left)
+        found.count = left;
     return found;
 }
 
-/* There are more of them than others whose turn comes before; one more of these is
- * passed over for each PASS_OVER_MS that one has been free. */
+uint32_t fb_permits_free(const forebay_limit *limit) { return look_for_free(limit).count; }
+
+/* There are more of them than others whose turn comes before; one more of those who
+ * are late is passed over for each PASS_OVER_MS that one has been free. */
 static bool is_turn(const forebay_limit *limit, const free_permits *found, uint64_t ticket)
 {
     if (found->count == 0)
         return false;
-    uint32_t before = fb_places_before(limit, ticket);
-    if (found->count > before)
+    places_before before = fb_places_before(limit, ticket);
+    if (found->count > before.count)
         return true;
     uint64_t now = fb_now_ms(limit->arena);
     uint64_t passed = now > found->oldest ? (now - found->oldest) / PASS_OVER_MS : 0;
-    return found->count + passed > before;
+    return found->count + (passed < before.late ? passed : before.late) > before.count;
 }
 
 static uint64_t next_word(forebay_arena *arena)
 {
     uint64_t serial = atomic_fetch_add_explicit(&arena->permits_taken, 1, memory_order_relaxed);
     return PERMIT_HELD | fb_permit_owner_bits(fb_row_owner(arena)) | serial << 40;
+}
+
+/* No more are held than there may be, now that the caller has this one: of two who
+ * take the last one while some are held beyond `most`, the later sees both. */
+static bool may_keep(const forebay_limit *limit, uint32_t number)
+{
+    uint32_t most = fb_limit_most(limit), held = 0;
+    uint64_t now = fb_now_ms(limit->arena);
+    for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++)
+        held += !is_free(atomic_load(&limit->permits[i]), now);
+    return number < most && held <= most;
 }
 
 /* Make the free permit ours; false: another was faster, or it is none any more. */
@@ -96,7 +127,7 @@ static bool take_free(forebay_limit *limit, const free_permits *found, forebay_p
     if (!atomic_compare_exchange_strong(&limit->permits[found->first], &free, word))
         return false;
     *permit = (forebay_permit){{word, found->first}};
-    if (fb_limit_is_open(limit) && found->first < fb_limit_most(limit))
+    if (fb_limit_is_open(limit) && may_keep(limit, found->first))
         return true;
     (void)forebay_permit_give_back(limit, permit); /* dropped, or made smaller */
     return false;
@@ -141,4 +172,27 @@ forebay_status forebay_permit_give_back(forebay_limit *limit, const forebay_perm
         return FOREBAY_MISS;
     fb_permits_released(limit);
     return FOREBAY_OK;
+}
+
+bool fb_permits_take_all(forebay_limit *limit, uint64_t *word_out)
+{
+    uint64_t mine = *word_out = next_word(limit->arena);
+    for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++) {
+        uint64_t word = atomic_load(&limit->permits[i]);
+        bool held = fb_permit_is_held(word) && !fb_permit_is_left(limit->arena, word);
+        if (!held && atomic_compare_exchange_strong(&limit->permits[i], &word, mine))
+            continue;
+        fb_permits_give_back_all(limit, mine);
+        return false;
+    }
+    return true;
+}
+
+void fb_permits_give_back_all(forebay_limit *limit, uint64_t word)
+{
+    for (uint32_t i = 0; i < limit->arena->geometry.permit_count; i++) {
+        uint64_t mine = word;
+        (void)atomic_compare_exchange_strong(&limit->permits[i], &mine, fb_permit_free(fb_now_ms(limit->arena)));
+    }
+    fb_permits_released(limit);
 }

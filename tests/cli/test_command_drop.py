@@ -2,6 +2,8 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 
 import forebay
 import pytest
@@ -116,3 +118,45 @@ def test_through_a_symbolic_link_the_file_itself_goes_and_frees_its_memory(run, 
     link.symlink_to(filled)
     run("drop", link)
     assert not filled.exists()
+
+
+def test_a_limit_goes_and_the_caches_stay(run, run_json, filled):
+    with forebay.open(filled) as arena:
+        for name in ("one", "two"):
+            arena._limit(name, 2, False)
+        assert run("drop", filled, "--limit", "one").stdout == f"{filled}: dropped the limit 'one'\n"
+        assert list(arena.limits()) == ["two"]
+        assert run_json("drop", filled, "--limit", "two") == {"path": str(filled), "limit": "two", "dropped": True}
+        assert sorted(arena.caches()) == ["plain", "users"]
+
+
+def test_a_limit_in_use_stays(run, refused, filled):
+    with forebay.open(filled) as arena, forebay.open(filled) as other:
+        limit = arena._limit("database", 2, False)
+        permit = limit.take()
+        text = refused("drop", filled, "--limit", "database", code=3)
+        assert f"the limit 'database' is in use: process {os.getpid()} holds 1 permits and waits for 0; close its pools" in text
+        others = other._limit("database", 2, False)
+        turn = others.queue()
+        assert "and there are others" in refused("drop", filled, "--limit", "database", code=3)
+        assert limit.give_back(permit)
+        assert "holds 0 permits and waits for 1" in refused("drop", filled, "--limit", "database", code=3)
+        others.leave(turn)
+        run("drop", filled, "--limit", "database")
+
+
+def test_a_limit_of_a_killed_process_goes(run, filled):
+    hold = "import forebay, os, sys; a = forebay.open(sys.argv[1]); a._limit('database', 1, False).take(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", hold, filled]).returncode == -signal.SIGKILL
+    run("drop", filled, "--limit", "database")
+
+
+@pytest.mark.parametrize("name", ["nope", "", "x" * 48])
+def test_a_missing_limit_is_not_found(refused, filled, name):
+    assert f"has no limit '{name}'" in refused("drop", filled, "--limit", name, code=1)
+
+
+def test_a_cache_and_a_limit_at_once_are_a_mistake(refused, filled):
+    assert "not both at once" in refused("drop", filled, "users", "--limit", "database", code=2)
+    with forebay.open(filled) as arena:
+        assert "users" in arena.caches()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import signal
+import subprocess
+import sys
 
 import forebay
 import pytest
@@ -160,3 +162,95 @@ def test_a_file_that_others_may_write_needs_trust(run, refused, path):
     text = refused("stat", path, code=3)
     assert "--trust" in text
     assert run("stat", path, "--trust").stdout
+
+
+LIMITED = """
+import sys, forebay
+arena = forebay.open(sys.argv[1])
+limit = arena._limit("database", 3, False)
+permits = [limit.take() for _ in range(int(sys.argv[2]))]
+turn = limit.queue() if sys.argv[3] == "waits" else None
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def limited():
+    """Start a process that holds so many permits of the limit "database" (3), and perhaps waits."""
+    started = []
+
+    def limited(path, held, waits=False):
+        words = [sys.executable, "-c", LIMITED, os.fspath(path), str(held), "waits" if waits else ""]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "open\n"
+        return process
+
+    yield limited
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_limits_show_with_who_holds_permits_and_who_waits(run, run_json, path, limited):
+    first, second = limited(path, 2), limited(path, 1, waits=True)
+    facts = run_json("stat", path)
+    assert facts["limit_count"] >= 1
+    assert facts["limits"] == [
+        {
+            "name": "database",
+            "most": 3,
+            "held": 3,
+            "waiting": 1,
+            "processes": sorted(
+                [{"pid": first.pid, "held": 2, "waiting": 0}, {"pid": second.pid, "held": 1, "waiting": 1}],
+                key=lambda process: process["pid"],
+            ),
+        }
+    ]
+    text = run("stat", path).stdout
+    (line,) = [line for line in text.splitlines() if line.startswith("  database ")]
+    assert line.split()[1:4] == ["3", "3", "1"]
+    assert f"pid {first.pid} holds 2" in line and f"pid {second.pid} holds 1, waits for 1" in line
+    assert f"limits      1 of {facts['limit_count']}" in text
+
+
+def test_what_the_killed_held_of_a_limit_does_not_show(run_json, path, limited):
+    process = limited(path, 2)
+    process.kill()
+    process.wait()
+    (limit,) = run_json("stat", path)["limits"]
+    assert (limit["held"], limit["waiting"], limit["processes"]) == (0, 0, [])
+
+
+def test_the_text_names_a_few_of_many_processes(run, run_json, path):
+    arenas = [forebay.open(path) for _ in range(10)]
+    permits = [arena._limit("wide", 10, False) for arena in arenas]
+    assert all(limit.take() for limit in permits)
+    (line,) = [line for line in run("stat", path).stdout.splitlines() if line.startswith("  wide ")]
+    assert line.count("holds 1") == 8 and line.endswith("; and 2 more: --json has them all")
+    (limit,) = run_json("stat", path)["limits"]
+    assert len(limit["processes"]) == 10
+
+
+def test_limits_are_in_the_order_of_their_names(run_json, path):
+    with forebay.open(path) as arena:
+        for name in "bca":
+            arena._limit(name, 1, False)
+        assert [limit["name"] for limit in run_json("stat", path)["limits"]] == ["a", "b", "c"]
+
+
+def test_keys_being_loaded_are_counted(run, run_json, path):
+    assert run_json("stat", path)["leases_held"] == 0
+    with forebay.open(path) as arena:
+        seen = []
+
+        def load(key):
+            seen.append((run_json("stat", path)["leases_held"], arena.info()["leases_held"]))
+            return key
+
+        assert arena.cache("loaded", load=load).fetch("key") == "key"
+        assert seen == [(1, 1)]
+        leases = arena.info()["leases"]
+    assert f"leases      0 of {leases} held" in run("stat", path).stdout

@@ -28,6 +28,10 @@ TREE = {
     "ViewError": BufferError,
     "LoadError": RuntimeError,
     "RecursiveLoadError": RuntimeError,
+    "PoolError": RuntimeError,
+    "PoolTimeoutError": builtins.TimeoutError,
+    "PoolClosedError": RuntimeError,
+    "TooManyRequestsError": RuntimeError,
 }
 
 

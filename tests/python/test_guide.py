@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guide's examples, and those of docstrings, do what they say."""
+"""The examples of documents, and those of docstrings, do what they say."""
 
 import doctest
 import importlib
@@ -10,15 +10,16 @@ import pytest
 
 import forebay
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs/guide.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_guide_does_what_it_says(tmp_path):
+@pytest.mark.parametrize(("document", "examples"), [("guide.md", 50), ("buffers.md", 30), ("pools.md", 15)])
+def test_the_document_does_what_it_says(document, examples):
     # a fence right after an output would be taken for a part of it
-    for block in GUIDE.read_text().split("```python\n")[1:]:
+    for block in (DOCS / document).read_text().split("```python\n")[1:]:
         assert block.split("```")[0].endswith("\n\n"), block
-    outcome = doctest.testfile(str(GUIDE), module_relative=False)
-    assert outcome.attempted >= 50
+    outcome = doctest.testfile(str(DOCS / document), module_relative=False)
+    assert outcome.attempted >= examples
     assert outcome.failed == 0
 
 

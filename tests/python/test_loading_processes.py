@@ -11,15 +11,17 @@ import time
 import forebay
 import pytest
 from forking import fork_to_run, wait_for
-from test_loading import LONG, Call, Loader, assert_nothing_is_left, eventually, tell_of_waits
+from loading_calls import (  # arena: a fixture
+    LONG,
+    Call,
+    Loader,
+    arena,
+    assert_nothing_is_left,
+    eventually,
+    tell_of_waits,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-
-
-@pytest.fixture
-def arena():
-    with forebay.open(None, "16MiB") as arena:
-        yield arena
 
 
 @pytest.fixture

@@ -14,7 +14,11 @@ from forebay import _core
 PUBLIC = [name for name in forebay.__all__ if name != "__version__"]
 METHODS = [
     (owner, name)
-    for owner in (forebay.Arena, forebay.Cache, forebay.Record, forebay.RecordList, forebay.RecordTuple)
+    for owner in (
+        forebay.Arena, forebay.Cache, forebay.Record, forebay.RecordList, forebay.RecordTuple, forebay.BufferPool,
+        forebay.PooledBuffer, forebay.ObjectPool, forebay.Batch, forebay.BatchRow, forebay.BatchColumn, forebay.Batches,
+        forebay.AsyncBatches,
+    )  # fmt: skip
     for name in vars(owner)
     if not name.startswith("_") or name in ("__enter__", "__exit__", "__class_getitem__", "__reduce__")
 ]
@@ -23,7 +27,7 @@ METHODS = [
 def test_all_lists_everything_public():
     found = {
         name
-        for name in vars(forebay)
+        for name in {*vars(forebay), *forebay._LATE}
         if not name.startswith("_") and not inspect.ismodule(getattr(forebay, name))
     }
     assert found | {"__version__"} == set(forebay.__all__)
@@ -35,7 +39,7 @@ def test_every_public_object_has_a_docstring_and_says_where_it_is(name):
     thing = getattr(forebay, name)
     assert thing.__doc__
     assert len(thing.__doc__) > 20
-    if not name.endswith(("Info", "Stats")):
+    if not name.endswith(("Info", "Share", "Stats")):
         assert thing.__module__ == "forebay"
 
 

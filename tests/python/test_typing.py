@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stubs, as users' type checkers see them on the installed package."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,32 @@ pytestmark = pytest.mark.long
 
 RIGHT = """
 import asyncio
+import sqlite3
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
+
+import psycopg
 
 import forebay
 from forebay import codec
 from forebay.batch import DataLoader
 
+database = sqlite3.connect("x")
+stream = forebay.batches(database, "SELECT ?", (1,), max_bytes="1MiB", progress=lambda rows, size: None)
+assert_type(stream, forebay.Batches)
+for some in forebay.batches(database.cursor(), max_rows=5, types={"a": "int64"}):
+    assert_type(some, forebay.Batch)
+    assert_type(some[0], forebay.BatchRow)
+    assert_type(some[1:], list[forebay.BatchRow])
+    assert_type(some.column("a")[1:], forebay.BatchColumn)
+    assert_type(forebay.plain(some[0]), dict[str, Any])
+assert_type(forebay.write_batches([(1,)], lambda rows: database.executemany("x", rows)).rows, int)
+async def read(connection: psycopg.AsyncConnection[tuple[str]]) -> None:
+    async with forebay.batches(connection, "SELECT 1") as batches:
+        assert_type(batches, forebay.AsyncBatches)
+        async for some in batches:
+            assert_type(some, forebay.Batch)
 assert_type(codec.compress(b"x", "zstd", 3, dictionary=memoryview(b"d")), bytes)
 assert_type(codec.decompress(bytearray(b"x"), max_size="1MiB"), bytes)
 assert_type(codec.train_dictionary((b"x" for _ in range(9)), size=2048), bytes)
@@ -87,6 +106,26 @@ assert_type(arena.path, str | None)
 with forebay.open(None, 2**20) as other:
     assert_type(other, forebay.Arena)
     assert_type(forebay.open_fd(other.fileno()), forebay.Arena)
+buffers = forebay.BufferPool("1MiB", min_buffer=4096, max_buffer="64KiB", timeout=None, max_idle=timedelta(1), clear=True)
+with buffers, buffers.buffer(100, timeout=0.5) as buf:
+    assert_type(buf, forebay.PooledBuffer)
+    assert_type(buf[0], int)
+    assert_type(buf[:2], memoryview)
+    assert_type(buf.tobytes() + bytes(buf) + memoryview(buf), bytes)
+    assert_type(len(buf) + buf.capacity + buf.nbytes, int)
+    buf[0], buf[1:3] = 7, b"ab"
+    buf.resize(50)
+    with open("/dev/null", "rb", buffering=0) as file:
+        file.readinto(buf)
+buffers.acquire("4KiB").release()
+assert_type(buffers.stats()["hits"] + buffers.stats()["classes"][4096]["idle"] + buffers.trim(max_idle=5), int)
+tools = forebay.ObjectPool(dict[str, int], reset=dict.clear, close=None, max_size=3, max_uses=9, keep_after_error=True)
+assert_type(tools, forebay.ObjectPool[dict[str, int]])
+with tools, tools.borrow() as tool:
+    assert_type(tool, dict[str, int])
+tools.release(tools.acquire())
+typed: forebay.ObjectPool[bytearray] = forebay.ObjectPool(bytearray)
+assert_type(typed.stats()["created"], int)
 try:
     users[1]
 except forebay.MissError as miss:
@@ -126,6 +165,11 @@ async def load() -> None:
 """
 
 WRONG = {
+    'forebay.batches(object(), max_bytes=1.5)': "call-overload",
+    'forebay.batches(object(), progress=5)': "call-overload",
+    'forebay.write_batches(5, print)': "arg-type",
+    'forebay.write_batches([], 5)': "arg-type",
+    'forebay.Batches()': "call-arg",
     'codec.compress("text")': "arg-type",
     'codec.decompress(b"x", level=3)': "call-arg",
     'forebay.open("/x", size=1.5)': "arg-type",
@@ -146,6 +190,12 @@ WRONG = {
     "batch.DataLoader[int, str]().load_many(1)": "arg-type",
     "batch.DataLoader[int, str]().prime(1, 2)": "arg-type",
     "batch.DataLoader.of(forebay.Arena())": "arg-type",
+    "forebay.BufferPool(maximum=5)": "call-arg",
+    "forebay.BufferPool().buffer(1.5)": "arg-type",
+    "forebay.BufferPool().acquire(1)[0] = b'x'": "call-overload",
+    "forebay.ObjectPool(dict, reset=5)": "arg-type",
+    "forebay.ObjectPool(bytearray).release('text')": "arg-type",
+    "class Mine(forebay.BufferPool): ...": "misc",
 }
 
 
@@ -191,9 +241,16 @@ def test_wrong_use_does_not(tmp_path):
         ), f"{line!r} should be [{WRONG[line]}]:\n{output}"
 
 
+def test_the_package_itself_passes_strict_mypy():
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "python/forebay"]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_stubs_agree_with_the_extension(tmp_path):
     allowed = tmp_path / "allowed"  # Python has the method for buffers of extension types since 3.12
-    allowed.write_text("forebay._core.View.__buffer__\n" if sys.version_info < (3, 12) else "")
+    buffers = "forebay._core.View.__buffer__\nforebay._core.PooledBuffer.__buffer__\n"
+    allowed.write_text(buffers if sys.version_info < (3, 12) else "")
     done = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", "--allowlist", allowed, "forebay"],
         capture_output=True,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "step.h"
+#include "step_limits.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -9,6 +9,7 @@
 
 #include "../stress/self_value.h"
 #include "../stress/stolen.h"
+#include "cache/cache_state.h"
 
 #define RECYCLED_SEQUENCE 9u
 #define FILLER_FIRST 2000000u
@@ -226,6 +227,8 @@ bool step_live_on(forebay_cache *cache, const step_operation *operation)
 {
     uint64_t sequence = 0;
     if (operation->leases && !lease_can_be_had(cache, operation->key))
+        return false;
+    if (step_is_about_limits(operation) && !step_limit_lives_on(cache->arena))
         return false;
     uint64_t key = operation->key != 0 && operation->key < STEP_COUNTER ? operation->key : STEP_KEY;
     if (!set_and_see(cache, key) || !set_and_see(cache, 7))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "step.h"
+#include "step_limits.h"
 
 #include <signal.h>
 
@@ -474,6 +474,17 @@ const step_operation step_operations[] = {
     {"packed-repacks", PACKED_FULL, false, dictionary_is_old, do_replace, W1 | W2, true, STEP_KEY, false},
     {"publish", PACKED, false, NULL, do_publish, 0, false, 0, false},
     {"publish-retires", PACKED, false, retirement_is_due, do_publish, 0, false, 0, false},
+    {"permit-take", CALM, false, step_limit_is_open, step_do_take, 0, true, STEP_PERMITS, false},
+    {"permit-give-back", CALM, false, step_permit_is_held, step_do_give_back, 0, true, STEP_PERMITS, false},
+    {"permit-queue", CALM, false, step_limit_is_open, step_do_queue, 0, true, STEP_PERMITS, false},
+    {"permit-queue-full", CALM, false, step_places_are_left, step_do_queue, 0, true, STEP_PERMITS, false},
+    {"permit-wait", CALM, false, step_turn_is_taken, step_do_wait, 0, true, STEP_PERMITS, false},
+    {"permit-of-dead", CALM, false, step_permits_are_left, step_do_wait, 0, true, STEP_PERMITS, false},
+    {"permit-leave", CALM, false, step_turn_is_taken, step_do_leave, 0, true, STEP_PERMITS, false},
+    {"permit-yield", CALM, false, step_somebody_waits, step_do_yield, 0, true, STEP_PERMITS, false},
+    {"limit-lower", CALM, false, NULL, step_do_lower, 0, true, STEP_LIMITS, false},
+    {"limit-make", CALM, false, NULL, step_do_make_limit, 0, true, STEP_LIMITS, false},
+    {"limit-drop", CALM, false, NULL, step_do_drop_limit, 0, true, STEP_LIMITS, false},
     {"clear", CALM, true, NULL, do_clear, 0, true, 0, false},
     {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0, false},
     {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0, false},

@@ -5,7 +5,7 @@
  * another process overwrites the whole arena, and then goes on to its end.
  * Afterwards all invariants and all values are checked. */
 #include "arena/arena_state.h"
-#include "step.h"
+#include "step_limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +70,7 @@ static void make_template(step_arena kind)
         if (cache != NULL && kind != LIMITED && !step_publish(arena, cache, STEP_KEY))
             cache = NULL;
     }
-    if (cache == NULL || !step_prepare_arena(cache, kind)) {
+    if (cache == NULL || !step_prepare_limit(arena) || !step_prepare_arena(cache, kind)) {
         printf("cannot prepare the %s arena\n", names[kind]);
         exit(1);
     }
@@ -181,8 +181,12 @@ static bool after_kill(const step_operation *operation, forebay_arena *arena, fo
 static bool after_stop(const step_operation *operation, forebay_arena *arena, forebay_cache *cache, pid_t victim)
 {
     bool good = step_verify(arena) && step_recycle(cache, operation) && step_check_recycled(cache);
+    if (step_is_about_limits(operation))
+        good &= step_recycle_limit(arena, operation);
     good &= step_verify(arena);
     good &= end_victim(victim);
+    if (step_is_about_limits(operation))
+        good &= step_check_limit_recycled(arena);
     good &= step_verify(arena);
     if (!operation->clears)
         good &= step_check_recycled(cache);

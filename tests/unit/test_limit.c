@@ -113,9 +113,14 @@ static void another_number_is_a_conflict_unless_it_is_to_be_changed(void **state
     assert_non_null(strstr(error.message, "exists with 5 permits, not 3"));
     assert_int_equal(forebay_limit_open(f.arena, "database", MOST, true, &other, &error), FOREBAY_OK);
     assert_int_equal(info_of(f.arena).held, 5); /* until they are given back */
-    assert_int_equal(forebay_permit_give_back(limit, &permits[0]), FOREBAY_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(forebay_permit_take(limit, &more), FOREBAY_MISS); /* though there are free ones below the new number */
+        assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
+    }
     assert_int_equal(forebay_permit_take(limit, &more), FOREBAY_OK);
-    for (int i = 1; i < 5; i++)
+    assert_int_equal(info_of(f.arena).held, MOST);
+    assert_int_equal(forebay_permit_take(limit, &permits[0]), FOREBAY_MISS);
+    for (int i = 3; i < 5; i++)
         assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
     assert_int_equal(forebay_permit_give_back(limit, &more), FOREBAY_OK);
     forebay_limit_close(other);
@@ -251,9 +256,124 @@ static void with_all_places_taken_one_waits_without_a_turn(void **state)
     close_unused(&f, limit);
 }
 
+/* Each would have its 10 ms at every turn else. */
+static void those_who_do_not_look_for_long_hold_nobody_up(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_limit *limit = limit_open(f.arena, "database", MOST);
+    forebay_permit permits[MOST];
+    forebay_turn stopped[9], awake;
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(forebay_permit_queue(limit, &stopped[i]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_queue(limit, &awake), FOREBAY_OK);
+    assert_int_equal(forebay_permit_wait(limit, &awake, 0, &permits[0]), FOREBAY_TIMEOUT);
+    assert_int_equal(forebay_arena_advance_clock(f.arena, 600), FOREBAY_OK);
+    for (uint32_t i = 0; i < MOST; i++)
+        assert_int_equal(forebay_permit_take(limit, &permits[i]), FOREBAY_OK);
+    for (uint32_t i = 0; i < MOST; i++) /* free since this moment: nobody is passed over for that */
+        assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_wait(limit, &awake, 0, &permits[0]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_wait(limit, &stopped[0], 0, &permits[1]), FOREBAY_OK); /* it looks again: */
+    assert_int_equal(forebay_permit_wait(limit, &awake, 0, &permits[2]), FOREBAY_TIMEOUT); /* is before others again */
+    forebay_permit_leave(limit, &stopped[0]);
+    assert_int_equal(forebay_permit_wait(limit, &awake, 0, &permits[2]), FOREBAY_OK);
+    for (uint32_t i = 0; i < MOST; i++)
+        assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
+    for (int i = 1; i < 9; i++)
+        forebay_permit_leave(limit, &stopped[i]);
+    forebay_permit_leave(limit, &awake);
+    close_unused(&f, limit);
+}
+
+static void whose_bit_was_lost_says_again_that_it_waits(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_limit *limit = limit_open(f.arena, "database", MOST);
+    forebay_permit permits[MOST], none;
+    forebay_turn turn;
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < MOST; i++)
+        assert_int_equal(forebay_permit_take(limit, &permits[i]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_queue(limit, &turn), FOREBAY_OK);
+    assert_int_equal(forebay_limit_watch(limit, &seen, 0), FOREBAY_OK);
+    assert_int_equal(forebay_permit_wait(limit, &turn, 0, &none), FOREBAY_TIMEOUT);
+    assert_int_equal(forebay_limit_watch(limit, &seen, 0), FOREBAY_TIMEOUT); /* said once */
+    atomic_store(&limit->record->waiting, 0);
+    assert_int_equal(forebay_permit_wait(limit, &turn, 0, &none), FOREBAY_TIMEOUT);
+    assert_true(forebay_limit_wanted(limit));
+    assert_int_equal(forebay_limit_watch(limit, &seen, 0), FOREBAY_OK);
+    forebay_permit_leave(limit, &turn);
+    atomic_store(&limit->record->waiting, UINT64_MAX); /* of those who were killed before they could */
+    assert_int_equal(forebay_permit_take(limit, &none), FOREBAY_MISS);
+    uint32_t places = f.arena->geometry.place_count;
+    assert_int_equal(atomic_load(&limit->record->waiting) << (64 - places), 0);
+    atomic_store(&limit->record->waiting, 0);
+    for (uint32_t i = 0; i < MOST; i++)
+        assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
+    close_unused(&f, limit);
+}
+
+typedef struct waiter {
+    forebay_limit *limit;
+    forebay_turn turn;
+    forebay_permit permit;
+    forebay_status status;
+} waiter;
+
+static void *wait_long(void *context)
+{
+    waiter *w = context;
+    w->status = forebay_permit_wait(w->limit, &w->turn, 60000, &w->permit);
+    return NULL;
+}
+
+static void who_found_no_place_has_one_when_one_is_free(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_limit *limit = limit_open(f.arena, "database", MOST);
+    uint32_t places = f.arena->geometry.place_count, seen = 0;
+    forebay_permit permits[MOST];
+    forebay_turn turns[64], later;
+    waiter w = {.limit = limit};
+    pthread_t thread;
+    for (uint32_t i = 0; i < MOST; i++)
+        assert_int_equal(forebay_permit_take(limit, &permits[i]), FOREBAY_OK);
+    for (uint32_t i = 0; i < places; i++)
+        assert_int_equal(forebay_permit_queue(limit, &turns[i]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_queue(limit, &w.turn), FOREBAY_OK);
+    assert_int_equal(forebay_limit_watch(limit, &seen, 0), FOREBAY_OK);
+    assert_int_equal(pthread_create(&thread, NULL, wait_long, &w), 0);
+    for (uint32_t i = 0; i < places; i++)
+        forebay_permit_leave(limit, &turns[i]);
+    assert_int_equal(forebay_limit_watch(limit, &seen, 60000), FOREBAY_OK); /* now it waits as others do */
+    assert_int_equal(info_of(f.arena).waiting, 1);
+    assert_int_equal(forebay_permit_queue(limit, &later), FOREBAY_OK);
+    assert_int_equal(forebay_permit_give_back(limit, &permits[0]), FOREBAY_OK);
+    pthread_join(thread, NULL);
+    assert_int_equal(w.status, FOREBAY_OK);
+    assert_int_equal(info_of(f.arena).waiting, 1); /* it left */
+    forebay_permit_leave(limit, &later);
+    assert_int_equal(forebay_permit_give_back(limit, &w.permit), FOREBAY_OK);
+    for (uint32_t i = 1; i < MOST; i++)
+        assert_int_equal(forebay_permit_give_back(limit, &permits[i]), FOREBAY_OK);
+    close_unused(&f, limit);
+}
+
 /* ---- other processes ---- */
 
-enum { TAKE = 1, QUEUE, GIVE_BACK, DONE };
+enum { TAKE = 1, QUEUE, GIVE_BACK, TAKE_ALL, DONE };
+
+/* The permits of the dead can be had some moments later. */
+static void take_soon(forebay_limit *limit, forebay_permit *permit)
+{
+    forebay_status status;
+    while ((status = forebay_permit_take(limit, permit)) == FOREBAY_MISS)
+        sleep_ms(5);
+    CHECK(status == FOREBAY_OK);
+}
 
 /* Does what it is told with a handle of its own. */
 static void obey(peer *parent, void *context)
@@ -265,9 +385,11 @@ static void obey(peer *parent, void *context)
     CHECK(forebay_limit_open(context, "database", 0, false, &limit, NULL) == FOREBAY_OK);
     for (uint64_t word; (word = peer_hear(parent)) != UINT64_MAX;) {
         if (word == TAKE)
-            CHECK(forebay_permit_take(limit, &permits[taken++]) == FOREBAY_OK);
+            take_soon(limit, &permits[taken++]);
         else if (word == QUEUE)
             CHECK(forebay_permit_queue(limit, &turn) == FOREBAY_OK);
+        else if (word == TAKE_ALL)
+            CHECK(fb_permits_take_all(limit, &(uint64_t){0}));
         else
             CHECK(forebay_permit_give_back(limit, &permits[--taken]) == FOREBAY_OK);
         peer_say(parent, DONE);
@@ -299,6 +421,43 @@ static void what_the_killed_held_can_be_had_at_once(void **state)
     assert_true(forebay_limit_wanted(limit));
     (void)peer_kill(&p);
     assert_int_equal(count_available(limit), MOST);
+    close_unused(&f, limit);
+}
+
+/* At the moment when nobody else can have one any more. */
+static void a_drop_that_is_stopped_or_killed_is_none(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_limit *limit = limit_open(f.arena, "database", MOST);
+    peer p = peer_start(obey, f.arena);
+    forebay_permit none;
+    tell(&p, TAKE_ALL);
+    assert_int_equal(kill(p.pid, SIGSTOP), 0);
+    assert_int_equal(forebay_permit_take(limit, &none), FOREBAY_MISS);
+    assert_int_equal(forebay_limit_drop(f.arena, "database"), FOREBAY_BUSY);
+    (void)peer_kill(&p);
+    assert_int_equal(count_available(limit), MOST);
+    close_unused(&f, limit);
+}
+
+static void a_drop_that_is_refused_leaves_all_as_it_was(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_limit *limit = limit_open(f.arena, "database", MOST);
+    forebay_permit first, last, others[2];
+    uint64_t unused;
+    assert_int_equal(forebay_permit_take(limit, &first), FOREBAY_OK);
+    assert_int_equal(forebay_permit_take(limit, &others[0]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_take(limit, &last), FOREBAY_OK);
+    assert_int_equal(forebay_permit_give_back(limit, &first), FOREBAY_OK);
+    assert_false(fb_permits_take_all(limit, &unused));
+    assert_int_equal(info_of(f.arena).held, 2);
+    assert_int_equal(forebay_permit_take(limit, &others[1]), FOREBAY_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(forebay_permit_give_back(limit, &others[i]), FOREBAY_OK);
+    assert_int_equal(forebay_permit_give_back(limit, &last), FOREBAY_OK);
     close_unused(&f, limit);
 }
 
@@ -349,6 +508,9 @@ static void an_idle_permit_is_given_up_for_whoever_waits(void **state)
     assert_false(forebay_limit_should_yield(limit, false)); /* shares of 2 and 1 are as equal as they can be */
     assert_true(forebay_limit_should_yield(limit, true));
     assert_false(forebay_limit_should_yield(limit, true)); /* said once */
+    for (uint32_t i = 0; i < f.arena->geometry.place_count; i++) /* by one whose clock is a tick ahead */
+        atomic_fetch_add(&limit->places[i].pledged, atomic_load(&limit->places[i].word) != 0 ? 4 : 0);
+    assert_false(forebay_limit_should_yield(limit, true));
     assert_int_equal(forebay_arena_advance_clock(f.arena, 110), FOREBAY_OK);
     assert_true(forebay_limit_should_yield(limit, true));
     assert_int_equal(forebay_permit_give_back(limit, &permits[0]), FOREBAY_OK);
@@ -403,7 +565,6 @@ static void a_reboot_leaves_nothing_held(void **state)
     forebay_turn turn;
     assert_int_equal(forebay_permit_take(limit, &permit), FOREBAY_OK);
     assert_int_equal(forebay_permit_queue(limit, &turn), FOREBAY_OK);
-    atomic_store(&limit->record->word, (limit->word & ~UINT64_C(3)) | LIMIT_ENDING);
     fb_limits_clear(f.arena);
     assert_int_equal(forebay_permit_give_back(limit, &permit), FOREBAY_MISS);
     close_unused(&f, limit);
@@ -422,6 +583,8 @@ static void any_words_are_survived(void **state)
     memset((void *)limit->places, 0xff, g->place_count * sizeof(arena_place));
     atomic_store(&limit->record->most, UINT32_MAX);
     assert_non_null(fb_limits_inspect(f.arena));
+    assert_int_equal(forebay_permit_take(limit, &permit), FOREBAY_MISS);
+    assert_int_equal(forebay_arena_advance_clock(f.arena, 25), FOREBAY_OK);
     assert_int_equal(forebay_permit_take(limit, &permit), FOREBAY_OK); /* of owners that there cannot be */
     assert_int_equal(forebay_permit_queue(limit, &turn), FOREBAY_OK);
     assert_true(forebay_limit_at(f.arena, 0, &info));
@@ -495,7 +658,12 @@ int main(void)
         cmocka_unit_test(the_first_to_wait_is_the_first_to_get_one),
         cmocka_unit_test(who_does_not_take_its_turn_is_passed_over),
         cmocka_unit_test(with_all_places_taken_one_waits_without_a_turn),
+        cmocka_unit_test(those_who_do_not_look_for_long_hold_nobody_up),
+        cmocka_unit_test(whose_bit_was_lost_says_again_that_it_waits),
+        cmocka_unit_test(who_found_no_place_has_one_when_one_is_free),
         cmocka_unit_test(what_the_killed_held_can_be_had_at_once),
+        cmocka_unit_test(a_drop_that_is_stopped_or_killed_is_none),
+        cmocka_unit_test(a_drop_that_is_refused_leaves_all_as_it_was),
         cmocka_unit_test(a_child_has_none_of_its_parents_permits),
         cmocka_unit_test(an_idle_permit_is_given_up_for_whoever_waits),
         cmocka_unit_test(a_busy_process_gives_up_what_makes_shares_equal_and_lets_none_starve),

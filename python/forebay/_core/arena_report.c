@@ -54,6 +54,7 @@ static PyObject *dict_of_info(forebay_arena_info info)
         FIGURE(info, row_count),      FIGURE(info, rows_used),      FIGURE(info, cache_count),
         FIGURE(info, caches_used),    FIGURE(info, index_buckets),  FIGURE(info, index_slots_used),
         FIGURE(info, metadata_bytes), FIGURE(info, entry_bytes),    FIGURE(info, now_ms),
+        FIGURE(info, limit_count),    FIGURE(info, leases),         FIGURE(info, leases_held),
         FLAG(info, replaced),         FLAG(info, huge_pages),       FLAG(info, on_disk),
     };
     return dict_of_figures(figures, COUNT_OF(figures));

@@ -241,14 +241,7 @@ static int quota_from_object(PyObject *object, const char *what, uint64_t *quota
         *quota = FOREBAY_QUOTA_NONE;
         return 0;
     }
-    PyObject *module = PyImport_ImportModule("forebay._open");
-    PyObject *bytes = module == NULL ? NULL : PyObject_CallMethod(module, "parse_size", "Os", object, what);
-    Py_XDECREF(module);
-    if (bytes == NULL)
-        return -1;
-    *quota = PyLong_AsUnsignedLongLong(bytes);
-    Py_DECREF(bytes);
-    return *quota == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+    return size_from_object(object, what, quota);
 }
 
 /* How this handle reads and encodes: what was given, NULL where omitted; then what it comes to. */

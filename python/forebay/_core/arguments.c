@@ -64,6 +64,50 @@ int ttl_from_object(core_state *state, PyObject *ttl, uint64_t *ttl_ms)
     return -1;
 }
 
+int size_from_object(PyObject *size, const char *what, uint64_t *bytes)
+{
+    PyObject *module = PyImport_ImportModule("forebay._open");
+    PyObject *parsed = module == NULL ? NULL : PyObject_CallMethod(module, "parse_size", "Os", size, what);
+    Py_XDECREF(module);
+    if (parsed == NULL)
+        return -1;
+    *bytes = PyLong_AsUnsignedLongLong(parsed);
+    Py_DECREF(parsed);
+    return *bytes == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static double seconds_from_object(core_state *state, PyObject *seconds, const char *what)
+{
+    if (PyFloat_Check(seconds) || (PyLong_Check(seconds) && !PyBool_Check(seconds)))
+        return PyFloat_AsDouble(seconds);
+    if (!PyObject_TypeCheck(seconds, state->timedelta_type)) {
+        PyErr_Format(PyExc_TypeError, "%s must be seconds (int or float), a timedelta or None, not %.100s", what,
+                     Py_TYPE(seconds)->tp_name);
+        return -1.0;
+    }
+    PyObject *total = PyObject_CallMethod(seconds, "total_seconds", NULL);
+    double value = total == NULL ? -1.0 : PyFloat_AsDouble(total);
+    Py_XDECREF(total);
+    return value;
+}
+
+int wait_from_object(core_state *state, PyObject *seconds, const char *what, uint64_t *wait_ms)
+{
+    *wait_ms = WAIT_FOR_EVER;
+    if (seconds == Py_None)
+        return 0;
+    double value = seconds_from_object(state, seconds, what);
+    if (value == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(value >= 0)) { /* a NaN, too */
+        PyErr_Format(PyExc_ValueError, "%s must be 0 seconds or more, not %R; pass None for no limit", what, seconds);
+        return -1;
+    }
+    if (value < 1e12) /* longer: for ever */
+        *wait_ms = (uint64_t)ceil(value * 1000.0);
+    return 0;
+}
+
 PyObject *ttl_to_object(uint64_t ttl_ms)
 {
     if (ttl_ms == 0 || ttl_ms == FOREBAY_TTL_FOREVER)

@@ -13,6 +13,14 @@
  * seconds as int or float, or a timedelta.  Rounded up to milliseconds. */
 int ttl_from_object(core_state *state, PyObject *ttl, uint64_t *ttl_ms);
 
+/* Bytes: an int or a str such as "64MiB"; more than 0.  `what` names the argument. */
+int size_from_object(PyObject *size, const char *what, uint64_t *bytes);
+
+/* A time to wait: seconds (int, float) or a timedelta, 0 or more, in ms rounded
+ * up; None: WAIT_FOR_EVER. */
+#define WAIT_FOR_EVER UINT64_MAX
+int wait_from_object(core_state *state, PyObject *seconds, const char *what, uint64_t *wait_ms);
+
 /* A ttl as Python shows it: float seconds, or None.  New reference. */
 PyObject *ttl_to_object(uint64_t ttl_ms);
 

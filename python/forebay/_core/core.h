@@ -57,6 +57,8 @@ typedef struct core_state {
     PyTypeObject *limit_type;
     PyTypeObject *pool_type, *held_type, *waiter_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
+    PyTypeObject *buffer_pool_type, *pooled_buffer_type, *object_pool_type, *borrow_type;
+    PyTypeObject *batch_type, *batch_row_type, *batch_column_type, *batch_builder_type;
     PyTypeObject *timedelta_type;
     PyTypeObject *sentinel_type;
     PyObject *absent, *missing; /* sentinels */
@@ -78,6 +80,14 @@ extern PyType_Spec record_map_spec;
 extern PyType_Spec record_list_spec;
 extern PyType_Spec record_tuple_spec;
 extern PyType_Spec record_iterator_spec;
+extern PyType_Spec buffer_pool_type_spec;
+extern PyType_Spec pooled_buffer_type_spec;
+extern PyType_Spec object_pool_type_spec;
+extern PyType_Spec borrow_type_spec;
+extern PyType_Spec batch_type_spec;
+extern PyType_Spec batch_row_spec;
+extern PyType_Spec batch_column_spec;
+extern PyType_Spec batch_builder_spec;
 
 /* An object that stands for no value; its repr is forebay.NAME. */
 PyObject *sentinel_new(core_state *state, const char *name);

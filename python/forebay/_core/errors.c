@@ -60,7 +60,7 @@ static const error_spec ERROR_SPECS[CORE_ERROR_COUNT] = {
     [CORE_POOL_ERROR] = { "forebay.PoolError", CORE_ERROR, &PyExc_RuntimeError,
                           "A pool was given back what is not out of it; or the base of what follows." },
     [CORE_POOL_TIMEOUT_ERROR] = { "forebay.PoolTimeoutError", CORE_POOL_ERROR, &PyExc_TimeoutError,
-                                  "No object of the pool got free in time; __cause__ is why none could be made." },
+                                  "Nothing of the pool got free in time; __cause__ is why none could be made." },
     [CORE_POOL_CLOSED_ERROR] = { "forebay.PoolClosedError", CORE_POOL_ERROR, NULL,
                                  "The pool is not open yet, or was closed." },
     [CORE_TOO_MANY_REQUESTS_ERROR] = { "forebay.TooManyRequestsError", CORE_POOL_ERROR, NULL,

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "arena_methods.h"
+#include "batch_objects.h"
 #include "codec_functions.h"
 #include "codec_hooks.h"
 #include "core.h"
 #include "memoize.h"
 #include "record.h"
+
+#include <stddef.h>
 
 core_state *core_state_of(PyObject *module)
 {
@@ -17,6 +20,8 @@ static PyMethodDef core_methods[] = {
     { "_memoized", core_memoized, METH_VARARGS, CORE_MEMOIZED_DOC },
     { "plain", core_plain, METH_O, PLAIN_DOC },
     { "_record", core_record_from_bytes, METH_O, RECORD_FROM_BYTES_DOC },
+    { "_arrow_stream", batch_arrow_stream, METH_O, BATCH_ARROW_STREAM_DOC },
+    { "_measure", batch_measure, METH_O, BATCH_MEASURE_DOC },
     { "_codec_names", codec_names, METH_NOARGS, CODEC_NAMES_DOC },
     { "_codec_recognise", codec_recognise, METH_O, CODEC_RECOGNISE_DOC },
     { "_codec_dictionary", codec_dictionary, METH_VARARGS, CODEC_DICTIONARY_DOC },
@@ -30,12 +35,50 @@ static PyMethodDef core_methods[] = {
     { NULL, NULL, 0, NULL },
 };
 
-static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type_out)
+/* The types, and where the state keeps them. */
+static const struct type_entry {
+    PyType_Spec *spec;
+    size_t place;
+} type_entries[] = {
+    { &arena_type_spec, offsetof(core_state, arena_type) },
+    { &cache_type_spec, offsetof(core_state, cache_type) },
+    { &keys_type_spec, offsetof(core_state, keys_type) },
+    { &memoized_type_spec, offsetof(core_state, memoized_type) },
+    { &sentinel_type_spec, offsetof(core_state, sentinel_type) },
+    { &view_type_spec, offsetof(core_state, view_type) },
+    { &limit_type_spec, offsetof(core_state, limit_type) },
+    { &pool_type_spec, offsetof(core_state, pool_type) },
+    { &held_type_spec, offsetof(core_state, held_type) },
+    { &waiter_type_spec, offsetof(core_state, waiter_type) },
+    { &record_map_spec, offsetof(core_state, record_type) },
+    { &record_list_spec, offsetof(core_state, record_list_type) },
+    { &record_tuple_spec, offsetof(core_state, record_tuple_type) },
+    { &record_iterator_spec, offsetof(core_state, record_iterator_type) },
+    { &buffer_pool_type_spec, offsetof(core_state, buffer_pool_type) },
+    { &pooled_buffer_type_spec, offsetof(core_state, pooled_buffer_type) },
+    { &object_pool_type_spec, offsetof(core_state, object_pool_type) },
+    { &borrow_type_spec, offsetof(core_state, borrow_type) },
+    { &batch_type_spec, offsetof(core_state, batch_type) },
+    { &batch_row_spec, offsetof(core_state, batch_row_type) },
+    { &batch_column_spec, offsetof(core_state, batch_column_type) },
+    { &batch_builder_spec, offsetof(core_state, batch_builder_type) },
+};
+#define TYPE_COUNT (sizeof type_entries / sizeof *type_entries)
+
+static PyTypeObject **type_at(core_state *state, size_t i)
 {
-    *type_out = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    if (*type_out == NULL)
-        return -1;
-    return PyModule_AddType(module, *type_out);
+    return (PyTypeObject **)(void *)((char *)state + type_entries[i].place);
+}
+
+static int add_types(core_state *state, PyObject *module)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, type_entries[i].spec, NULL);
+        *type_at(state, i) = type;
+        if (type == NULL || PyModule_AddType(module, type) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int add_timedelta(core_state *state)
@@ -60,35 +103,8 @@ static int add_sentinels(core_state *state, PyObject *module)
 static int core_exec(PyObject *module)
 {
     core_state *state = core_state_of(module);
-    if (core_types_init(&state->types) < 0 || add_timedelta(state) < 0 || errors_init(state, module) < 0)
-        return -1;
-    if (add_type(module, &arena_type_spec, &state->arena_type) < 0)
-        return -1;
-    if (add_type(module, &cache_type_spec, &state->cache_type) < 0)
-        return -1;
-    if (add_type(module, &keys_type_spec, &state->keys_type) < 0)
-        return -1;
-    if (add_type(module, &memoized_type_spec, &state->memoized_type) < 0)
-        return -1;
-    if (add_type(module, &sentinel_type_spec, &state->sentinel_type) < 0 || add_sentinels(state, module) < 0)
-        return -1;
-    if (add_type(module, &view_type_spec, &state->view_type) < 0)
-        return -1;
-    if (add_type(module, &limit_type_spec, &state->limit_type) < 0)
-        return -1;
-    if (add_type(module, &pool_type_spec, &state->pool_type) < 0)
-        return -1;
-    if (add_type(module, &held_type_spec, &state->held_type) < 0)
-        return -1;
-    if (add_type(module, &waiter_type_spec, &state->waiter_type) < 0)
-        return -1;
-    if (add_type(module, &record_map_spec, &state->record_type) < 0)
-        return -1;
-    if (add_type(module, &record_list_spec, &state->record_list_type) < 0)
-        return -1;
-    if (add_type(module, &record_tuple_spec, &state->record_tuple_type) < 0)
-        return -1;
-    if (add_type(module, &record_iterator_spec, &state->record_iterator_type) < 0)
+    if (core_types_init(&state->types) < 0 || add_timedelta(state) < 0 || errors_init(state, module) < 0
+        || add_types(state, module) < 0 || add_sentinels(state, module) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "__version__", FB_VERSION);
 }
@@ -96,20 +112,8 @@ static int core_exec(PyObject *module)
 static int core_traverse(PyObject *module, visitproc visit, void *arg)
 {
     core_state *state = core_state_of(module);
-    Py_VISIT(state->arena_type);
-    Py_VISIT(state->cache_type);
-    Py_VISIT(state->keys_type);
-    Py_VISIT(state->memoized_type);
-    Py_VISIT(state->view_type);
-    Py_VISIT(state->limit_type);
-    Py_VISIT(state->pool_type);
-    Py_VISIT(state->held_type);
-    Py_VISIT(state->waiter_type);
-    Py_VISIT(state->sentinel_type);
-    Py_VISIT(state->record_type);
-    Py_VISIT(state->record_list_type);
-    Py_VISIT(state->record_tuple_type);
-    Py_VISIT(state->record_iterator_type);
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        Py_VISIT(*type_at(state, i));
     Py_VISIT(state->timedelta_type);
     Py_VISIT(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)
@@ -120,22 +124,10 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
 static int core_clear(PyObject *module)
 {
     core_state *state = core_state_of(module);
-    Py_CLEAR(state->arena_type);
-    Py_CLEAR(state->cache_type);
-    Py_CLEAR(state->keys_type);
-    Py_CLEAR(state->memoized_type);
-    Py_CLEAR(state->view_type);
-    Py_CLEAR(state->limit_type);
-    Py_CLEAR(state->pool_type);
-    Py_CLEAR(state->held_type);
-    Py_CLEAR(state->waiter_type);
-    Py_CLEAR(state->sentinel_type);
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        Py_CLEAR(*type_at(state, i));
     Py_CLEAR(state->absent);
     Py_CLEAR(state->missing);
-    Py_CLEAR(state->record_type);
-    Py_CLEAR(state->record_list_type);
-    Py_CLEAR(state->record_tuple_type);
-    Py_CLEAR(state->record_iterator_type);
     Py_CLEAR(state->timedelta_type);
     Py_CLEAR(state->size_warning);
     for (int i = 0; i < CORE_ERROR_COUNT; i++)

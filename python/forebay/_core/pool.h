@@ -25,6 +25,7 @@ typedef struct pool_item {
     uint32_t generation; /* of the pool when it was made; another: a parent's, never touched again */
     int64_t expires;
     int64_t since;      /* when it became idle, or was taken */
+    struct pool_item *previous, *next; /* of all */
 } pool_item;
 
 typedef struct item_list {
@@ -43,6 +44,7 @@ typedef struct pool_object {
     PyObject *check, *reset, *end;        /* owned, or NULL; none in an AsyncPool, which calls them itself */
     PyObject *limit;                      /* owned, or NULL */
     pool_phase phase;
+    pool_item *all;                       /* every item, wherever it is */
     item_list idle;                       /* the last one was used last */
     item_list used;                       /* in no order */
     item_list discarded;                  /* to be closed */
@@ -99,8 +101,8 @@ void pool_settle(pool_object *pool, pool_item *item);
 void pool_discard(pool_object *pool, pool_item *item);
 /* Idle items that are too old, or idle for too long, are to be closed. */
 void pool_discard_stale(pool_object *pool);
-/* Take an item's references away and free it; for one that is in no list. */
-void pool_item_free(pool_item *item);
+/* Take an item's references away and free it; for one that is in no other list. */
+void pool_item_free(pool_object *pool, pool_item *item);
 /* In the child of a fork: forget all; appends the parent's objects to a list. */
 int pool_forsake(pool_object *pool, PyObject *objects);
 /* Items there are, or will be; those to be closed are counted by `all`. */

@@ -50,8 +50,19 @@ static void forget_place(pool_item *item)
     Py_CLEAR(item->code);
 }
 
-void pool_item_free(pool_item *item)
+static void link_item(pool_object *pool, pool_item *item)
 {
+    item->next = pool->all;
+    if (pool->all != NULL)
+        pool->all->previous = item;
+    pool->all = item;
+}
+
+void pool_item_free(pool_object *pool, pool_item *item)
+{
+    *(item->previous != NULL ? &item->previous->next : &pool->all) = item->next;
+    if (item->next != NULL)
+        item->next->previous = item->previous;
     forget_place(item);
     Py_XDECREF(item->permit);
     Py_XDECREF(item->object);
@@ -85,6 +96,7 @@ int pool_add(pool_object *pool, PyObject *object, PyObject *permit)
     item->drain = pool->drain;
     item->generation = pool->generation;
     pool->objects++;
+    link_item(pool, item);
     item->expires = choose_expiry(pool, now);
     pool_settle(pool, item);
     return 0;
@@ -208,24 +220,18 @@ bool pool_is_idle(const pool_object *pool, PyObject *object)
 
 /* The items stay, owned by nobody: contexts in this process may point to them, and
  * their objects must never end here. */
-static int forsake_list(item_list *list, PyObject *objects)
-{
-    for (uint32_t i = 0; i < list->count; i++)
-        if (PyList_Append(objects, list->items[i]->object) < 0)
-            return -1;
-    list->count = 0;
-    return 0;
-}
-
 int pool_forsake(pool_object *pool, PyObject *objects)
 {
     while (pool->first != NULL)
         waiter_leave(pool->first);
     pool->creating = pool->closing = pool->objects = 0;
+    pool->idle.count = pool->used.count = pool->discarded.count = 0;
     pool->generation++;
     pool->counters = (pool_counters){ 0 };
-    return forsake_list(&pool->idle, objects) < 0 || forsake_list(&pool->used, objects) < 0
-                   || forsake_list(&pool->discarded, objects) < 0
-               ? -1
-               : 0;
+    pool_item *item = pool->all;
+    pool->all = NULL;
+    for (; item != NULL; item = item->next)
+        if (PyList_Append(objects, item->object) < 0)
+            return -1;
+    return 0;
 }

@@ -291,7 +291,7 @@ static PyObject *pool_next_job(PyObject *object, PyObject *may_create)
             return NULL;
         self->discarded.count--;
         self->closing++;
-        pool_item_free(item);
+        pool_item_free(self, item);
         return job;
     }
     if (!may || !one_is_wanted(self))
@@ -585,10 +585,10 @@ static int pool_clear(PyObject *object)
     return 0;
 }
 
-static void free_list(item_list *list)
+static void free_list(pool_object *pool, item_list *list)
 {
     while (list->count > 0)
-        pool_item_free(list->items[--list->count]);
+        pool_item_free(pool, list->items[--list->count]);
     PyMem_Free(list->items);
     list->items = NULL;
 }
@@ -601,9 +601,9 @@ static void pool_dealloc(PyObject *object)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(object);
     (void)pool_clear(object);
-    free_list(&self->idle);
-    free_list(&self->used);
-    free_list(&self->discarded);
+    free_list(self, &self->idle);
+    free_list(self, &self->used);
+    free_list(self, &self->discarded);
     Py_CLEAR(self->limit);
     type->tp_free(object);
     Py_DECREF(type);

@@ -2,6 +2,7 @@
 /* What the record types share, and the iterator over them. */
 #include "record.h"
 
+#include "batch_objects.h"
 #include "decode.h"
 #include "value_out.h"
 
@@ -117,8 +118,10 @@ PyObject *record_plain_of(const core_state *state, PyObject *object)
 
 PyObject *core_plain(PyObject *module, PyObject *object)
 {
+    if (Py_IS_TYPE(object, core_state_of(module)->batch_row_type))
+        return batch_row_to_dict(object);
     if (!record_check(core_state_of(module), object))
-        return PyErr_Format(PyExc_TypeError, "plain() takes a Record, RecordList or RecordTuple, not %.100s",
+        return PyErr_Format(PyExc_TypeError, "plain() takes a Record, RecordList, RecordTuple or BatchRow, not %.100s",
                             Py_TYPE(object)->tp_name);
     return record_materialize(object, NULL);
 }

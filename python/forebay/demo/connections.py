@@ -56,7 +56,8 @@ def run_way(way: str, run: Run) -> dict[str, Any]:
 
 
 def host_max(run: Run) -> int:
-    return PER_WORKER * run.options.workers
+    workers: int = run.options.workers
+    return PER_WORKER * workers
 
 
 def measure(run: Run) -> dict[str, Any]:

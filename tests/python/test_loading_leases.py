@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads while another process has the lease, played by a lease that the test takes itself."""
+
+import sys
+import threading
+import time
+import types
+
+import forebay
+import pytest
+from forebay import _loading_flights
+from loading_calls import (  # arena: a fixture
+    LONG,
+    Call,
+    Loader,
+    arena,
+    assert_nothing_is_left,
+    eventually,
+    tell_of_waits,
+)
+
+
+# ---- other processes' leases
+
+
+def test_another_s_load_is_waited_for(arena):
+    loader = Loader()
+    cache = arena.cache("c", load_many=loader.load_many)
+    lease = cache._lease_take(1, 60_000)[1]
+    calls = [Call(cache.fetch, 1), Call(cache.fetch_many, [1, 2])]
+    eventually(lambda: 2 in cache)
+    assert cache._lease_store(1, "theirs", lease)
+    assert calls[0].result() == "theirs" and calls[1].result() == {1: "theirs", 2: 20}
+    assert loader.batches == [[2]]
+
+
+def test_when_another_ends_its_lease_one_of_those_who_wait_loads(arena):
+    loader = Loader()
+    cache = arena.cache("c", load=loader.load)
+    lease = cache._lease_take(1, 60_000)[1]
+    calls = [Call(cache.fetch, 1) for _ in range(4)]
+    eventually(lambda: cache._loading.flights.table == {})
+    cache._lease_end(lease)
+    assert [call.result() for call in calls] == [10] * 4 and loader.batches == [[1]]
+
+
+def test_when_another_s_time_is_up_it_is_overtaken(arena):
+    cache = arena.cache("c", load=lambda key: "mine")
+    lease = cache._lease_take(1, 50)[1]
+    assert cache.fetch(1) == "mine" and not cache._lease_store(1, "late", lease)
+    assert cache.get(1) == "mine"
+
+
+def test_another_s_failure_is_a_load_error(arena, monkeypatch):
+    cache = arena.cache("c", load=lambda key: "mine")
+    lease = cache._lease_take(1, 60_000)[1]
+    waits = threading.Event()
+    tell_of_waits(monkeypatch, waits.set)
+    call = Call(cache.fetch, 1)
+    assert waits.wait(LONG)
+    cache._lease_fail(lease, _loading_flights._note_of(ValueError("no")))
+    error = call.ended().error
+    assert isinstance(error, forebay.LoadError) and isinstance(error, RuntimeError)
+    assert str(error).startswith("loading 1 failed in process ") and str(error).endswith(": ValueError: no")
+    assert cache.fetch(1) == "mine"
+
+
+def test_a_failure_that_cannot_be_put_in_words_is_told_by_its_type(arena):
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError
+
+    assert _loading_flights._note_of(Odd()).endswith(b": Odd")
+
+
+def test_another_that_found_none_or_cannot_store_says_so(arena):
+    loader = Loader()
+    cache = arena.cache("c", load_many=loader.load_many)
+    absent, alone = (cache._lease_take(key, 60_000)[1] for key in (1, 2))
+    wanted = _loading_flights.Wanted(cache, {cache._key(key): key for key in (1, 2)})
+    flights = []
+    for key, lease in ((1, absent), (2, alone)):
+        flight = _loading_flights.Flight(cache._key(key), key, None, False)
+        flight.outcome = _loading_flights.Foreign(lease)
+        flights.append(flight)
+    assert wanted.collect(flights) == [absent, alone]
+    cache._lease_fail(absent, _loading_flights.ABSENT_NOTE)
+    cache._lease_fail(alone, _loading_flights.ALONE_NOTE)
+    wanted.look()
+    assert wanted.found == {cache._key(1): forebay.ABSENT}
+    assert wanted.missing == {cache._key(2): 2} and wanted.alone == {cache._key(2)}
+
+
+def test_for_another_s_lease_a_caller_has_its_deadline_too(arena):
+    cache = arena.cache("c", load=lambda key: "mine")
+    lease = cache._lease_take(1, 60_000)[1]
+    with pytest.raises(forebay.TimeoutError, match=r"^1 of cache 'c' was not loaded within 0\.05 seconds"):
+        cache.fetch(1, timeout=0.05)
+    assert cache._lease_holds(lease)
+    cache._lease_end(lease)
+    assert_nothing_is_left(cache, 1)
+
+
+def test_under_gevent_another_s_lease_is_looked_at_between_sleeps(arena, monkeypatch):
+    monkey = types.ModuleType("gevent.monkey")
+    monkey.is_module_patched = lambda name: name == "time"
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+    cache = arena.cache("c", load=lambda key: "mine")
+    lease = cache._lease_take(1, 60_000)[1]
+    sleeps = []
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        if len(sleeps) == 10:
+            cache._lease_store(1, "theirs", lease)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert cache.fetch(1) == "theirs"
+    assert len(sleeps) == 10 and sleeps[0] == 0.001 and max(sleeps) <= 0.01
+
+
+@pytest.mark.parametrize("kind", ["load", "load_many"])
+def test_when_no_lease_is_free_it_is_loaded_but_not_stored(kind):
+    loader = Loader()
+    with forebay.open(None, "1MiB") as arena:
+        cache = arena.cache("c", **{kind: getattr(loader, kind)})
+        leases = [cache._lease_take(("other", n), 60_000) for n in range(6000)]
+        assert cache._lease_take(1, 10)[0] == -1
+        assert cache.fetch(1) == 10 and 1 not in cache
+        assert cache.fetch_many([1, 2, 3]) == {1: 10, 2: 20, 3: 30}
+        cache.set(1, "old")
+        assert cache.refresh(1) == 10 and 1 not in cache, "what is there is older than the call"
+        for taken, lease in leases:
+            if taken == 1:
+                cache._lease_end(lease)
+        assert_nothing_is_left(cache, 1, 2, 3)
+        assert cache.fetch(1) == 10 and 1 in cache
