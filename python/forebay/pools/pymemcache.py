@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import socket
 import weakref
+import zlib
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import forebay
 from forebay._pool import Pool
@@ -33,6 +34,7 @@ Seconds = float | timedelta
 _PooledClient: Any = pymemcache.PooledClient
 _HashClient: Any = pymemcache.HashClient
 OF_POOL = ("acquire_timeout", "max_waiting", "max_lifetime", "leak_after", "name", "arena", "host_max", "update")
+LONGEST_NAME = 47  # bytes, of a limit
 OF_SERVER = ("max_pool_size", "pool_idle_timeout", *OF_POOL)
 
 
@@ -78,6 +80,10 @@ class Clients:
 
     def clear(self) -> None:
         """End all connections; those in use when they come back."""
+        for _ in range(self.pool._counts[0]):
+            if (held := self.pool._take_oldest()) is not None:
+                held.object.close()
+                held.settle()
         self.pool.drain()
 
     @property
@@ -142,14 +148,16 @@ class PooledClient(_PooledClient):  # type: ignore[misc]  # not typed
     @property
     def stats_of_pool(self) -> dict[str, int]:
         """forebay.Pool.get_stats()."""
-        return cast(Clients, self.client_pool).pool.get_stats()
+        pool: Pool[Any] = self.client_pool.pool
+        return pool.get_stats()
 
 
 class HashClient(_HashClient):  # type: ignore[misc]  # not typed
     """A pymemcache.HashClient with a PooledClient of this module for each server.
 
     Arguments are pymemcache's and PooledClient's.  max_pool_size and host_max are of each
-    server; their limits are called "name host:port", or "name path"."""
+    server; their limits are called "name host:port", or "name path", or, if that is too
+    long for a limit, "name" and the CRC-32 of the rest."""
 
     def __init__(self, servers: Any, **arguments: Any) -> None:
         self._of_server = {name: arguments.pop(name) for name in OF_SERVER if name in arguments}
@@ -164,8 +172,13 @@ class HashClient(_HashClient):  # type: ignore[misc]  # not typed
         key = self._make_client_key(server)
         options = dict(self._of_server)
         if options.get("name") is not None:
-            options["name"] = f"{options['name']} {key}"
+            options["name"] = _limit_name(options["name"], str(key))
         client = PooledClient(server, **self.default_kwargs, **options)
         client.client_class = self.client_class
         self.clients[key] = client
         self.hasher.add_node(key)
+
+
+def _limit_name(name: str, server: str) -> str:
+    found = f"{name} {server}"
+    return found if len(found.encode()) <= LONGEST_NAME else f"{name} {zlib.crc32(server.encode()):08x}"

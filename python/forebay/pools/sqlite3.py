@@ -15,16 +15,37 @@ import sqlite3
 import urllib.parse
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
+import forebay
 from forebay._pool import Pool
-from forebay._pool_base import PoolOptions, logger
+from forebay._pool_log import logger
 
 __all__ = ["ConnectionPool"]
 
 Seconds = float | timedelta
 ALONE = ("", ":memory:")
 NOT_TO_BE_GIVEN = ("reset", "end", "close", "fileno")
+
+
+class Options(TypedDict, total=False):
+    """Of forebay.Pool, what this pool takes."""
+
+    min_size: int
+    max_size: int | None
+    check: Callable[[sqlite3.Connection], object] | None
+    timeout: Seconds
+    max_waiting: int
+    max_lifetime: Seconds | None
+    max_idle: Seconds | None
+    reconnect_timeout: Seconds
+    reconnect_failed: Callable[[Any], object] | None
+    num_workers: int
+    leak_after: Seconds | None
+    name: str | None
+    arena: forebay.Arena | None
+    host_max: int | None
+    update: bool
 
 
 class ConnectionPool(Pool[sqlite3.Connection]):
@@ -50,7 +71,7 @@ class ConnectionPool(Pool[sqlite3.Connection]):
         connect_kwargs: dict[str, Any] | None = None,
         configure: Callable[[sqlite3.Connection], object] | None = None,
         open: bool = True,
-        **options: Unpack[PoolOptions[sqlite3.Connection]],
+        **options: Unpack[Options],
     ) -> None:
         for name in NOT_TO_BE_GIVEN:
             if name in options:
