@@ -2,6 +2,7 @@
 """batches() on a real PostgreSQL, by psycopg and asyncpg, and on aiosqlite."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import warnings
@@ -42,7 +43,7 @@ def cursors(connection):
 
 def test_psycopg2_gives_what_fetchall_gives(postgres):
     psycopg2 = pytest.importorskip("psycopg2")
-    with psycopg2.connect(postgres.conninfo) as connection:
+    with contextlib.closing(psycopg2.connect(postgres.conninfo)) as connection:
         for query in (EVERYTHING, "SELECT 1 WHERE false"):
             cursor = connection.cursor()
             cursor.execute(query)
