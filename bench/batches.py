@@ -137,9 +137,9 @@ def measure(job: str, source: str, place: str, rows: int, way: str) -> None:
     gc.collect()
     print("ready", flush=True)
     sys.stdin.readline()
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     found = run()
-    print(time.perf_counter() - begun, flush=True)
+    print(time.perf_counter() - begun, time.process_time() - begun_cpu, flush=True)
     assert found == rows, (found, rows)
     sys.stdin.readline()
 
@@ -154,8 +154,8 @@ def private_bytes(pid: int) -> int:
     return 0
 
 
-def watch(job: str, source: str, place: str, rows: int, way: str) -> tuple[float, int]:
-    """Seconds, and the most bytes above the beginning."""
+def watch(job: str, source: str, place: str, rows: int, way: str) -> tuple[float, float, int]:
+    """Seconds, those of the processor in this process, and the most bytes above the beginning."""
     command = [sys.executable, __file__, "--measure", job, source, place, str(rows), way]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
@@ -171,23 +171,25 @@ def watch(job: str, source: str, place: str, rows: int, way: str) -> tuple[float
             time.sleep(LOOK)
         process.stdin.write("end\n")
         process.stdin.flush()
-    return float(line), most - before
+    seconds, of_processor = map(float, line.split())
+    return seconds, of_processor, most - before
 
 
 def compare(job: str, source: str, place: str, rows: int, ways: list[str], rounds: int) -> dict[str, Any]:
-    outcome: dict[str, Any] = {way: {"seconds": [], "bytes": []} for way in ways}
+    outcome: dict[str, Any] = {way: {"seconds": [], "cpu_seconds": [], "bytes": []} for way in ways}
     for _ in range(rounds):
         for way in ways:
-            seconds, most = watch(job, source, place, rows, way)
+            seconds, of_processor, most = watch(job, source, place, rows, way)
             outcome[way]["seconds"].append(seconds)
+            outcome[way]["cpu_seconds"].append(of_processor)
             outcome[way]["bytes"].append(most)
-            print(f"{source}, {job}, {way}: {seconds:.2f} s, {most / 2**20:.1f} MiB", file=sys.stderr)
+            print(f"{source}, {job}, {way}: {seconds:.2f} s, {of_processor:.2f} s of the processor, {most / 2**20:.1f} MiB", file=sys.stderr)
     return outcome
 
 
-def ratio(outcome: dict[str, Any], way: str, other: str) -> float:
+def ratio(outcome: dict[str, Any], way: str, other: str, key: str) -> float:
     """How many times faster `way` is: the median over rounds."""
-    return timing.median([b / a for a, b in zip(outcome[way]["seconds"], outcome[other]["seconds"])])
+    return timing.median([b / a for a, b in zip(outcome[way][key], outcome[other][key])])
 
 
 def of_source(source: str, place: str, rows: int, rounds: int) -> dict[str, Any]:
@@ -219,7 +221,8 @@ def main() -> None:
                 outcome["postgres"] = of_source("postgres", server.conninfo, options.rows, options.rounds)
     for source in ("sqlite", "postgres"):
         for other in CHUNKS if source in outcome else ():
-            print(f"{source}: batches is {ratio(outcome[source]['stream'], 'forebay.batches', other):.2f} x as fast as {other}", file=sys.stderr)
+            clock, processor = (ratio(outcome[source]["stream"], "forebay.batches", other, key) for key in ("seconds", "cpu_seconds"))
+            print(f"{source}: batches is {clock:.2f} x as fast as {other}, by the processor's time {processor:.2f} x", file=sys.stderr)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(outcome, indent=1))
 

@@ -343,10 +343,11 @@ def loading_section() -> str:
 
 def stream_table(source: str, outcome: dict[str, Any]) -> Table:
     ways = outcome["stream"]
-    own = ways["forebay.batches"]["seconds"]
-    rows = [[way, f"{median(found['seconds']):.2f}", f"{median([b / a for a, b in zip(own, found['seconds'])]):.2f}", mib(max(found["bytes"]))]
+    own = ways["forebay.batches"]
+    rows = [[way, *(text for key in ("seconds", "cpu_seconds") for text in (
+                f"{median(found[key]):.2f}", f"{median([b / a for a, b in zip(own[key], found[key])]):.2f}")), mib(max(found["bytes"]))]
             for way, found in ways.items()]  # fmt: skip
-    return Table(f"The whole result, {source}", ["", "s", "/ batches", "most MiB"], rows)
+    return Table(f"The whole result, {source}", ["", "s", "/ batches", "CPU s", "/ batches", "most MiB"], rows)
 
 
 def table_table(source: str, outcome: dict[str, Any]) -> Table:

@@ -98,8 +98,12 @@ class ChunkSize:
 
 
 class _OfCursor:
+    _chunk: Sequence[Any] = ()
+
     def __init__(self, cursor: Any, owned: bool) -> None:
         self._cursor = cursor
+        if cursor.description is None and driver_of(cursor) == "psycopg2" and cursor.name:
+            self._chunk = cursor.fetchmany(1)  # psycopg2 knows the columns of named cursors no sooner
         self._owned = owned
         self.names = names_of(cursor)
         self.hints = hints_of(cursor, len(self.names))
@@ -129,7 +133,6 @@ class FetchedRows(_OfCursor):
     def __init__(self, cursor: Any, owned: bool, max_bytes: int) -> None:
         super().__init__(cursor, owned)
         self._size = ChunkSize(max_bytes)
-        self._chunk: Sequence[Any] = ()
         self._index = 0
 
     def fetch(self, count: int) -> Sequence[Any]:

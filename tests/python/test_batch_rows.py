@@ -169,6 +169,18 @@ def test_a_row_is_stored_as_what_materialize_gives(batch, cache):
     assert cache.get("row") == batch[0]
 
 
+def test_a_row_that_fails_leaves_nothing_behind():
+    builder = BatchBuilder(("flag", "text", "odd"), (None, None, None), 10_000, 100)
+    builder.take([(True, "a", None)], 0)
+    for _ in range(3):
+        with pytest.raises(TypeError, match="column 'odd', row 1"):
+            builder.take([(True, "b" * 500, object())], 0)
+    with pytest.raises(TypeError):
+        builder.take([(1, 2, object())], 0)
+    builder.take([(False, "c", 5), (None, None, None)], 0)
+    assert builder.finish().to_tuples() == [(True, "a", None), (False, "c", 5), (None, None, None)]
+
+
 def test_the_builder_refuses_wrong_arguments():
     for arguments in ((["a"], (None,), 1, 1), (("a",), (), 1, 1), (("a",), (None,), -1, 1), (("a",), (None,), 1, 0), ((1,), (None,), 1, 1)):
         with pytest.raises((TypeError, ValueError)):

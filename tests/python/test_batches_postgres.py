@@ -2,6 +2,7 @@
 """batches() on a real PostgreSQL, by psycopg and asyncpg, and on aiosqlite."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import warnings
@@ -38,6 +39,19 @@ def rows_of(batches):
 def cursors(connection):
     """How many cursors are declared in this transaction."""
     return connection.execute("SELECT count(*) FROM pg_cursors WHERE name LIKE 'forebay%'").fetchone()[0]
+
+
+def test_psycopg2_gives_what_fetchall_gives(postgres):
+    psycopg2 = pytest.importorskip("psycopg2")
+    with contextlib.closing(psycopg2.connect(postgres.conninfo)) as connection:
+        for query in (EVERYTHING, "SELECT 1 WHERE false"):
+            cursor = connection.cursor()
+            cursor.execute(query)
+            expected = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in cursor.fetchall()]
+            for prefetch in (False, True):
+                batches = forebay.batches(connection, query, max_bytes="64KiB", prefetch=prefetch)
+                assert batches.columns == tuple(column[0] for column in cursor.description)
+                assert rows_of(batches) == expected
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])

@@ -126,3 +126,27 @@ def test_where_an_own_gil_does_not_work_the_import_error_says_so():
             interpreters.run_string(interpreter, f"import sys; sys.path[:] = {sys.path!r}; import forebay")
     finally:
         interpreters.destroy(interpreter)
+
+
+def test_batches_are_made_and_exported_in_an_interpreter_but_not_streamed():
+    run_isolated("""
+    import forebay
+
+    class Cursor:
+        description = [("a",), ("b",)]
+        left = [[(1, "x"), (None, "y")], []]
+
+        def fetchmany(self, size):
+            return self.left.pop(0)
+
+    (batch,) = forebay.batches(Cursor())
+    assert batch.to_tuples() == [(1, "x"), (None, "y")]
+    batch.__arrow_c_array__()
+    for source in (batch, forebay.batches(Cursor())):
+        try:
+            source.__arrow_c_stream__()
+        except RuntimeError as error:
+            assert "main interpreter" in str(error)
+        else:
+            raise AssertionError
+    """)

@@ -2,6 +2,7 @@
 """forebay.write_batches(): rows grouped by their measured bytes."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import sqlite3
 
@@ -44,7 +45,11 @@ def test_batches_and_their_rows_are_written_as_tuples_and_others_as_they_are():
 
 
 def test_from_one_database_to_another():
-    source, target = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
+    with contextlib.closing(sqlite3.connect(":memory:")) as source, contextlib.closing(sqlite3.connect(":memory:")) as target:
+        copy_a_table(source, target)
+
+
+def copy_a_table(source, target):
     source.execute("CREATE TABLE t (id, name)")
     source.executemany("INSERT INTO t VALUES (?, ?)", ((i, f"name {i}") for i in range(5000)))
     target.execute("CREATE TABLE t (id, name)")

@@ -106,6 +106,10 @@ static void stream_capsule_end(PyObject *capsule)
 
 PyObject *batch_arrow_stream(PyObject *module, PyObject *source)
 {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        return PyErr_Format(PyExc_RuntimeError,
+                            "streams are for the main interpreter, as whoever reads them may do it in any thread: "
+                            "export batch by batch");
     struct ArrowArrayStream *arrow = malloc(sizeof *arrow);
     stream *self = calloc(1, sizeof *self);
     PyObject *capsule = NULL;
