@@ -46,6 +46,14 @@ def test_methods_and_arguments_are_asyncpgs():
     assert arguments == {"init_size", "loop", "connection_class", "record_class"} & arguments
 
 
+def test_sizes_are_asyncpgs_and_the_least_is_no_more_than_the_most():
+    for arguments, sizes in (({}, (10, 10)), ({"max_size": 3}, (3, 3)), ({"min_size": 0, "max_size": 3}, (0, 3))):
+        pool = create_pool(**arguments)
+        assert (pool.get_min_size(), pool.get_max_size()) == sizes
+    with pytest.raises(ValueError, match="max_size"):
+        create_pool(min_size=4, max_size=3)
+
+
 def test_a_connection_is_had_by_await_and_by_async_with(run, database):
     async def main():
         async with of(database) as pool:

@@ -72,8 +72,8 @@ class Acquired:
 class Pool(AsyncPool[Any]):
     """A forebay.AsyncPool of asyncpg connections; asyncpg.create_pool()'s arguments.
 
-    dsn and what is not named here: for asyncpg.connect(), or for connect=.  min_size,
-    max_size (10); max_queries: a connection is closed after so many;
+    dsn and what is not named here: for asyncpg.connect(), or for connect=.  min_size (10, or
+    max_size if that is less), max_size (10); max_queries: a connection is closed after so many;
     max_inactive_connection_lifetime: seconds, down to min_size; 0: for ever.
     setup(connection): before each use; init(connection): after it was made;
     reset(connection): after each use, instead of connection.reset().
@@ -91,7 +91,7 @@ class Pool(AsyncPool[Any]):
         self,
         dsn: str | None = None,
         *,
-        min_size: int = 10,
+        min_size: int | None = None,
         max_size: int = 10,
         max_queries: int = 50000,
         max_inactive_connection_lifetime: Seconds = 300.0,
@@ -154,7 +154,7 @@ class Pool(AsyncPool[Any]):
 
         inactive = max_inactive_connection_lifetime
         super().__init__(
-            create, min_size=min_size, max_size=max_size, check=is_alive, reset=put_in_order, close=close, fileno=_descriptor,
+            create, min_size=min(max_size, 10) if min_size is None else min_size, max_size=max_size, check=is_alive, reset=put_in_order, close=close, fileno=_descriptor,
             timeout=float("inf") if acquire_timeout is None else acquire_timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=None if not inactive else inactive, reconnect_timeout=reconnect_timeout,
             leak_after=leak_after, name=name, arena=arena, host_max=host_max, update=update,
