@@ -30,6 +30,11 @@ class Database:
         """Connections of the pools that the server counts."""
         return self.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", self.name)
 
+    def active(self):
+        """Those that are in the midst of a command."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'"
+        return self.ask(query, self.name)
+
     def pids(self):
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
         return {pid for (pid,) in self.connection.execute(query, [self.name])}

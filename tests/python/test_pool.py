@@ -620,3 +620,36 @@ def test_times_may_be_timedeltas(pool_of):
     pool = pool_of(timeout=timedelta(seconds=5), max_lifetime=timedelta(hours=1), max_idle=None)
     with pool.connection():
         pass
+
+
+def test_what_a_block_gave_back_itself_is_not_brought_back_again(pool_of):
+    pool = pool_of(max_size=2)
+    for _ in range(3):
+        with pool.connection() as taken:
+            pool.putconn(taken)
+            with pool.connection() as again:
+                assert again is taken
+                with pytest.raises(forebay.PoolTimeoutError), pool.connection(), pool.connection(timeout=0):
+                    pass
+        assert not pool.checked_out()
+    assert pool.get_stats()["returns_bad"] == 0
+
+
+def test_an_end_that_brings_the_object_back_is_the_last_to_do_so(pool_of):
+    raises = []
+
+    def end(taken, error):
+        pool.putconn(taken)
+        if raises:
+            raise raises[0]
+
+    pool = pool_of(max_size=1, end=end)
+    with pool.connection():
+        pass
+    raises.append(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError), pool.connection():
+        pass
+    with pytest.raises(KeyError), pool.connection():
+        raise KeyError
+    assert not pool.checked_out()
+    assert pool.get_stats()["pool_available"] == 1

@@ -289,3 +289,41 @@ def test_no_task_is_left_after_close(server):
         await until(lambda: len(asyncio.all_tasks()) == 1)
 
     asyncio.run(work())
+
+
+def test_what_a_block_gave_back_itself_is_not_brought_back_again(server):
+    async def main():
+        async with forebay.AsyncPool(server.aconnect, max_size=1) as pool:
+            for _ in range(3):
+                async with pool.connection() as taken:
+                    await pool.putconn(taken)
+                    async with pool.connection() as again:
+                        assert again is taken
+                assert not pool.checked_out()
+
+    asyncio.run(main())
+
+
+def test_what_is_given_back_while_its_block_ends_is_given_back_once(server):
+    async def main():
+        ending = asyncio.Event()
+
+        async def end(taken, error):
+            ending.set()
+            await asyncio.sleep(0)
+
+        async with forebay.AsyncPool(server.aconnect, max_size=1, end=end) as pool:
+
+            async def use():
+                async with pool.connection() as taken:
+                    taken_ones.append(taken)
+
+            taken_ones = []
+            task = asyncio.create_task(use())
+            await ending.wait()
+            await pool.putconn(taken_ones[0])
+            await task
+            assert not pool.checked_out()
+            assert pool.get_stats()["pool_available"] == 1
+
+    asyncio.run(main())

@@ -20,6 +20,7 @@ typedef struct pool_item {
     bool by_getconn;    /* taken without a context that brings it back */
     bool is_fresh;      /* never handed out: needs no check */
     bool is_told;       /* that it has been out for too long */
+    struct held_object *holder; /* borrowed: who brings it back, unless another does before; or NULL */
     uint32_t index;     /* in `used` while it is out */
     uint32_t drain;     /* of the pool when it was made */
     uint32_t generation; /* of the pool when it was made; another: a parent's, never touched again */
@@ -76,7 +77,7 @@ typedef struct waiter_object {
 /* An item outside the pool's lists, or out, and who brings it back. */
 typedef struct held_object {
     PyObject_HEAD pool_object *pool;      /* owned */
-    pool_item *item;                      /* NULL: not entered, or left */
+    pool_item *item;                      /* NULL: not entered, or left, or putconn() brought it back */
     bool is_out;                          /* it is in `used` */
     bool is_suspect;                      /* if it is dropped now, it cannot be used again */
     int64_t timeout;
@@ -146,6 +147,8 @@ bool pool_ns_from_object(PyObject *object, int64_t *ns);
 bool pool_timeout_from_arguments(const pool_object *pool, const char *function, PyObject *const *arguments, Py_ssize_t count,
                                  PyObject *names, int64_t *timeout);
 PyObject *pool_connection(PyObject *pool, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+/* Another brings the item back, not its context. */
+void pool_item_leave_holder(pool_item *item);
 /* Takes the item over, unless it fails. */
 PyObject *held_new(pool_object *pool, pool_item *item, bool is_out);
 

@@ -4,13 +4,29 @@
  * what has to be done: an item that nobody had goes back, any other is closed. */
 #include "pool.h"
 
+void pool_item_leave_holder(pool_item *item)
+{
+    if (item->holder != NULL)
+        item->holder->item = NULL;
+    item->holder = NULL;
+}
+
+static void hold(held_object *self, pool_item *item)
+{
+    pool_item_leave_holder(item);
+    item->holder = self;
+    self->item = item;
+}
+
 PyObject *held_new(pool_object *pool, pool_item *item, bool is_out)
 {
     held_object *held = PyObject_New(held_object, pool->state->held_type);
     if (held == NULL)
         return NULL;
     held->pool = (pool_object *)Py_NewRef((PyObject *)pool);
-    held->item = item;
+    held->item = NULL;
+    if (item != NULL)
+        hold(held, item);
     held->is_out = is_out;
     held->is_suspect = is_out;
     held->timeout = pool->timeout;
@@ -47,7 +63,7 @@ PyObject *pool_connection(PyObject *object, PyObject *const *arguments, Py_ssize
 static pool_item *take_item(held_object *self)
 {
     pool_item *item = self->item;
-    self->item = NULL;
+    pool_item_leave_holder(item);
     return item;
 }
 
@@ -94,7 +110,7 @@ static PyObject *held_enter(PyObject *object, PyObject *unused)
     pool_item *item = pool_get(self->pool, self->timeout, false);
     if (item == NULL)
         return NULL;
-    self->item = item;
+    hold(self, item);
     self->is_out = self->is_suspect = true;
     return Py_NewRef(item->object);
 }
@@ -105,7 +121,9 @@ static bool run_end(pool_object *pool, pool_item *item, PyObject *error)
 {
     if (pool->end == NULL)
         return true;
-    PyObject *done = PyObject_CallFunctionObjArgs(pool->end, item->object, error, NULL);
+    PyObject *object = Py_NewRef(item->object); /* the hook may bring it back itself */
+    PyObject *done = PyObject_CallFunctionObjArgs(pool->end, object, error, NULL);
+    Py_DECREF(object);
     Py_XDECREF(done);
     if (done != NULL)
         return true;
@@ -122,7 +140,7 @@ static PyObject *held_exit(PyObject *object, PyObject *const *arguments, Py_ssiz
     if (self->item == NULL)
         Py_RETURN_FALSE;
     bool is_bad = !pool_has_forsaken(self->pool, self->item) && !run_end(self->pool, self->item, arguments[1]);
-    if (pool_put(self->pool, take_item(self), is_bad) < 0)
+    if (self->item == NULL ? PyErr_Occurred() != NULL : pool_put(self->pool, take_item(self), is_bad) < 0)
         return NULL;
     Py_RETURN_FALSE;
 }
@@ -139,6 +157,8 @@ static PyObject *held_hand_out(PyObject *object, PyObject *flag)
     if (by_getconn < 0)
         return NULL;
     pool_item *item = self->item;
+    if (item == NULL)
+        Py_RETURN_NONE;
     pool_hand_out(self->pool, item, by_getconn != 0);
     self->is_out = self->is_suspect = true;
     if (by_getconn)
@@ -147,11 +167,14 @@ static PyObject *held_hand_out(PyObject *object, PyObject *flag)
 }
 
 PyDoc_STRVAR(held_take_back_doc, "take_back($self, /)\n--\n\n"
-                                 "Count it as out no more; False: it was a parent's, before a fork.");
+                                 "Count it as out no more; False: it was a parent's, before a fork, or another\n"
+                                 "brought it back.");
 
 static PyObject *held_take_back(PyObject *object, PyObject *unused)
 {
     held_object *self = (held_object *)object;
+    if (self->item == NULL)
+        Py_RETURN_FALSE;
     if (pool_has_forsaken(self->pool, self->item)) {
         (void)take_item(self);
         Py_RETURN_FALSE;
@@ -178,7 +201,8 @@ PyDoc_STRVAR(held_settle_doc, "settle($self, /)\n--\n\nIt is sound: for the next
 static PyObject *held_settle(PyObject *object, PyObject *unused)
 {
     held_object *self = (held_object *)object;
-    pool_settle(self->pool, take_item(self));
+    if (self->item != NULL)
+        pool_settle(self->pool, take_item(self));
     Py_RETURN_NONE;
 }
 
@@ -191,6 +215,8 @@ static PyObject *held_discard(PyObject *object, PyObject *flag)
     int was_lost = PyObject_IsTrue(flag);
     if (was_lost < 0)
         return NULL;
+    if (self->item == NULL)
+        Py_RETURN_NONE;
     *(was_lost ? &self->pool->counters.lost : &self->pool->counters.bad) += 1;
     pool_discard(self->pool, take_item(self));
     Py_RETURN_NONE;

@@ -236,6 +236,8 @@ static PyObject *pool_putconn(PyObject *object, PyObject *returned)
     pool_item *item = find_returned(self, returned);
     if (item == NULL && PyErr_Occurred())
         return NULL;
+    if (item != NULL)
+        pool_item_leave_holder(item);
     if (item != NULL && pool_put(self, item, false) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -493,7 +495,7 @@ static PyObject *pool_reclaim(PyObject *object, PyObject *unused)
     PyObject *places = PyList_New(0);
     for (uint32_t i = self->used.count; places != NULL && i-- > 0;) {
         pool_item *item = self->used.items[i];
-        if (!item->by_getconn || Py_REFCNT(item->object) != 1)
+        if (!item->by_getconn || item->holder != NULL || Py_REFCNT(item->object) != 1)
             continue;
         PyObject *place = place_of(item);
         if (place == NULL || PyList_Append(places, place) < 0)

@@ -30,16 +30,22 @@ def another_end(descriptor: int | None) -> socket.socket | None:
 
 
 def wait_for_end(end: socket.socket | None) -> None:
-    """Until the server has hung up; closes `end`."""
+    """Say no more, and wait until the server has hung up; closes `end`."""
     if end is None:
         return
     with end:
+        _say_no_more(end)
         until = time.monotonic() + PATIENCE
         poll = select.poll()
         poll.register(end, select.POLLIN)
         while (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):
             if _is_over(end):
                 return
+
+
+def _say_no_more(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is not connected any more
+        end.shutdown(socket.SHUT_WR)
 
 
 def _is_over(end: socket.socket) -> bool:
@@ -55,7 +61,26 @@ async def await_end(end: socket.socket | None) -> None:
     """wait_for_end() for tasks."""
     if end is None:
         return
-    with end, contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while await asyncio.get_running_loop().sock_recv(end, 4096):
-                pass
+    _say_no_more(end)
+    try:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while await asyncio.get_running_loop().sock_recv(end, 4096):
+                    pass
+    except asyncio.CancelledError:  # the loop is ending; the permit goes to another process next
+        wait_for_end(end)
+        raise
+    finally:
+        end.close()
+
+
+def hang_up(sock: socket.socket | None) -> None:
+    """End a connection whose protocol needs no farewell, and wait for the server's end of it."""
+    if sock is not None:
+        wait_for_end(another_end(sock.fileno()))
+
+
+async def ahang_up(sock: socket.socket | None) -> None:
+    """hang_up() for tasks."""
+    if sock is not None:
+        await await_end(another_end(sock.fileno()))

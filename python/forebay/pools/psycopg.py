@@ -94,6 +94,8 @@ def _outcome(error: BaseException | None) -> tuple[Any, Any, Any]:
 
 
 def _sizes(min_size: int, max_size: int | None) -> dict[str, Any]:
+    if min_size == 0 and max_size is None:
+        raise ValueError("with min_size 0 there is to be a max_size")
     return {"min_size": min_size, "max_size": min_size if max_size is None else max_size}
 
 

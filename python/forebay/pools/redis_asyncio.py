@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connection pools for redis.asyncio.
+
+    from forebay.pools.redis_asyncio import ConnectionPool
+
+    pool = ConnectionPool.from_url("redis://localhost", max_connections=8, arena=arena, host_max=40, name="redis")
+    client = redis.asyncio.Redis(connection_pool=pool)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forebay.pools._redis_pool import Seconds, split
+from forebay.pools._redis_pool_asyncio import AsyncRedisPool
+from forebay.pools.redis import PoolTimeout
+
+import redis.asyncio
+from redis.asyncio.connection import Connection
+from redis.event import AsyncAfterConnectionReleasedEvent
+
+__all__ = ["BlockingConnectionPool", "ConnectionPool", "PoolTimeout"]
+
+_Base: Any = redis.asyncio.ConnectionPool
+
+
+class ConnectionPool(AsyncRedisPool, _Base):  # type: ignore[misc]  # not typed
+    """A redis.asyncio.ConnectionPool whose connections are in a forebay.AsyncPool.
+
+    Arguments as forebay.pools.redis.ConnectionPool's.  It belongs to the event loop in
+    which it is first used."""
+
+    _none_left = PoolTimeout
+
+    def __init__(
+        self,
+        connection_class: type[Any] = Connection,
+        max_connections: int | None = None,
+        *,
+        timeout: Seconds | None = 20,
+        **arguments: Any,
+    ) -> None:
+        options, of_connections = split(arguments)
+        self._set_up(max_connections, timeout, options)
+        super().__init__(connection_class=connection_class, max_connections=max_connections, **of_connections)
+        self._require_arguments()
+
+    async def _put_in_order(self, connection: Any) -> None:
+        if connection.should_reconnect():
+            await connection.disconnect()
+        await self._event_dispatcher.dispatch_async(AsyncAfterConnectionReleasedEvent(connection))  # type: ignore[no-untyped-call]
+
+
+class BlockingConnectionPool(ConnectionPool):
+    """ConnectionPool with the arguments of redis.asyncio.BlockingConnectionPool."""
+
+    def __init__(
+        self,
+        max_connections: int = 50,
+        timeout: Seconds | None = 20,
+        connection_class: type[Any] = Connection,
+        queue_class: Any = None,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(connection_class, max_connections, timeout=timeout, **arguments)
