@@ -59,6 +59,44 @@ static inline void exercise_leases(forebay_cache *cache)
     }
 }
 
+/* Take, queue, wait, give back, lower, drop; where somebody dead holds some, too. */
+static inline void exercise_limit(forebay_arena *arena, const char *name, uint32_t most)
+{
+    forebay_limit *limit = NULL;
+    forebay_permit permits[3] = {{{0}}};
+    forebay_turn turn;
+    uint32_t seen = 0;
+    if (forebay_limit_open(arena, name, most, true, &limit, NULL) != FOREBAY_OK)
+        return;
+    for (size_t i = 0; i < 3; i++)
+        (void)!forebay_permit_take(limit, &permits[i]);
+    (void)!forebay_permit_queue(limit, &turn);
+    (void)!forebay_permit_wait(limit, &turn, 0, &permits[2]);
+    (void)forebay_limit_wanted(limit);
+    (void)forebay_limit_should_yield(limit, true);
+    (void)forebay_limit_should_yield(limit, false);
+    (void)!forebay_limit_watch(limit, &seen, 0);
+    (void)!forebay_limit_drop(arena, name);
+    forebay_permit_leave(limit, &turn);
+    for (size_t i = 0; i < 3; i++)
+        (void)forebay_permit_give_back(limit, &permits[i]);
+    permits[0].reserved[1] = UINT64_MAX;
+    (void)forebay_permit_give_back(limit, &permits[0]);
+    forebay_limit_close(limit);
+}
+
+static inline void exercise_limits(forebay_arena *arena)
+{
+    forebay_limit_info info;
+    forebay_limit_share shares[4];
+    for (uint32_t i = 0; i < 64 && forebay_limit_at(arena, i, &info); i++)
+        (void)forebay_limit_shares(arena, info.name, shares, 4);
+    exercise_limit(arena, "database", 2); /* of the sound arena: 3 permits, of which some are held */
+    exercise_limit(arena, "absent", 1);
+    (void)!forebay_limit_drop(arena, "idle");
+    (void)!forebay_limit_drop(arena, "absent");
+}
+
 static inline void exercise_cache(forebay_cache *cache, unsigned sets)
 {
     forebay_view views[3];
@@ -125,6 +163,7 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
         (void)!forebay_arena_verify(arena, exercise_ignore, NULL);
     (void)forebay_arena_get_info(arena, &info);
     (void)forebay_arena_rows(arena, rows, 64);
+    exercise_limits(arena);
     if (forebay_cache_open(arena, "fuzz", NULL, &cache, &error) == FOREBAY_OK) {
         exercise_cache(cache, sets);
         forebay_cache_close(cache);
@@ -180,6 +219,23 @@ static inline bool exercise_make_packed(forebay_arena *arena, unsigned entries)
     return good;
 }
 
+/* Limits: one that nobody uses, one of which what will be nobody's row holds two and wants a third. */
+static inline bool exercise_make_limits(forebay_arena *arena)
+{
+    forebay_limit *limit = NULL;
+    forebay_permit permits[2];
+    forebay_turn turn;
+    if (forebay_limit_open(arena, "idle", 5, false, &limit, NULL) != FOREBAY_OK)
+        return false;
+    forebay_limit_close(limit);
+    bool good = forebay_limit_open(arena, "database", 3, false, &limit, NULL) == FOREBAY_OK;
+    for (size_t i = 0; good && i < 2; i++)
+        good = forebay_permit_take(limit, &permits[i]) == FOREBAY_OK;
+    good = good && forebay_permit_queue(limit, &turn) == FOREBAY_OK;
+    forebay_limit_close(limit);
+    return good;
+}
+
 /* A small arena with entries of every sort, as `path`. */
 static inline bool exercise_make(const char *path, unsigned entries)
 {
@@ -215,7 +271,7 @@ static inline bool exercise_make(const char *path, unsigned entries)
         good = forebay_set(cache, &i, sizeof i, value, 30 + i % 500, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET) == FOREBAY_OK;
     if (cache != NULL)
         forebay_cache_close(cache);
-    return exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
+    return exercise_make_limits(arena) && exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
 }
 
 #endif

@@ -14,7 +14,7 @@
 #define MOST 3u
 #define LOWERED 2u
 #define PATIENCE_MS 1000u
-#define PASSED_OVER_MS 30 /* of arena time: a stopped waiter's turn is over */
+#define PASSED_OVER_MS 30 /* of arena time: a stopped waiter's turn is over, what the dead held is free */
 
 static forebay_limit *limit;
 static forebay_permit permit;
@@ -284,6 +284,17 @@ static bool drop_and_make_anew(forebay_arena *arena)
     return others_limit != NULL;
 }
 
+/* Whatever the dead and the stopped keep others from can be had now. */
+static bool let_time_pass(forebay_arena *arena)
+{
+    bool good = true;
+    for (int i = 0; i < 2; i++) { /* the first look may be at what was looked at just now */
+        good &= forebay_arena_advance_clock(arena, PASSED_OVER_MS) == FOREBAY_OK;
+        good &= give_back(others_limit, kept, take_some(others_limit, kept, 0));
+    }
+    return good && forebay_arena_advance_clock(arena, PASSED_OVER_MS) == FOREBAY_OK;
+}
+
 bool step_recycle_limit(forebay_arena *arena, const step_operation *operation)
 {
     static unsigned round;
@@ -293,7 +304,7 @@ bool step_recycle_limit(forebay_arena *arena, const step_operation *operation)
     others_limit = most_of(arena) != 0 ? open_limit(arena, 0) : NULL;
     if (others_limit == NULL)
         return operation->key == STEP_LIMITS; /* it was dropped */
-    if (forebay_arena_advance_clock(arena, PASSED_OVER_MS) != FOREBAY_OK)
+    if (!let_time_pass(arena))
         return false;
     uint32_t taken = take_some(others_limit, kept, 0);
     bool good = taken <= MOST || complain("too many can be had", taken);

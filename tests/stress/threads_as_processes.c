@@ -12,9 +12,13 @@
 #define HANDLES 4u
 #define SHARERS 3u
 
+#define PERMITS 2u
+#define CALLS_PER_PERMIT 20u
+
 static char path[64];
 static stress_board board;
 static uint64_t calls;
+static _Atomic uint32_t holders; /* of permits */
 
 static forebay_cache *open_cache(forebay_arena **arena_out)
 {
@@ -31,11 +35,48 @@ static forebay_cache *open_cache(forebay_arena **arena_out)
     return cache;
 }
 
+static void hold(forebay_limit *limit, const forebay_permit *permit)
+{
+    if (atomic_fetch_add(&holders, 1) >= PERMITS) {
+        printf("more hold a permit than there are\n");
+        atomic_fetch_add(&board.wrong, 1);
+    }
+    (void)forebay_limit_should_yield(limit, false);
+    atomic_fetch_sub(&holders, 1);
+    if (forebay_permit_give_back(limit, permit) != FOREBAY_OK)
+        atomic_fetch_add(&board.wrong, 1);
+}
+
+/* Permits of one limit, taken in turns. */
+static void use_limit(forebay_arena *arena, uint64_t times)
+{
+    forebay_limit *limit;
+    forebay_limit_info info;
+    if (forebay_limit_open(arena, "threads", PERMITS, false, &limit, NULL) != FOREBAY_OK)
+        exit(1);
+    for (uint64_t i = 0; i < times; i++) {
+        forebay_permit permit;
+        forebay_turn turn;
+        forebay_status status = forebay_permit_take(limit, &permit);
+        if (status == FOREBAY_MISS && forebay_permit_queue(limit, &turn) == FOREBAY_OK) {
+            status = forebay_permit_wait(limit, &turn, 60000, &permit);
+            forebay_permit_leave(limit, &turn);
+        }
+        if (status == FOREBAY_OK)
+            hold(limit, &permit);
+        else
+            atomic_fetch_add(&board.wrong, 1);
+        (void)forebay_limit_at(arena, 0, &info);
+    }
+    forebay_limit_close(limit);
+}
+
 static void *play_process(void *number)
 {
     forebay_arena *arena;
     forebay_cache *cache = open_cache(&arena);
     uint32_t n = (uint32_t)(uintptr_t)number;
+    use_limit(arena, calls / CALLS_PER_PERMIT);
     stress_count(cache, &board, n, calls / 10);
     stress_work(arena, cache, &board, n, calls);
     forebay_cache_close(cache);
@@ -52,6 +93,7 @@ typedef struct shared_handle {
 static void *share_handle(void *argument)
 {
     shared_handle *shared = argument;
+    use_limit(shared->arena, calls / CALLS_PER_PERMIT);
     stress_work(shared->arena, shared->cache, &board, shared->number, calls);
     return NULL;
 }

@@ -122,6 +122,28 @@ static footprint take_footprint(void)
     return f;
 }
 
+/* A limit: made, held, lowered, dropped. */
+static bool use_limit(forebay_arena *arena, bool whole)
+{
+    forebay_limit *limit, *lowered;
+    forebay_permit permit;
+    forebay_error error;
+    forebay_status status = forebay_limit_open(arena, "limit", 3, false, &limit, &error);
+    if (status != FOREBAY_OK)
+        return !whole && limit == NULL && status < 0;
+    bool good = forebay_permit_take(limit, &permit) == FOREBAY_OK;
+    good &= forebay_permit_give_back(limit, &permit) == FOREBAY_OK;
+    status = forebay_limit_open(arena, "limit", 2, true, &lowered, &error);
+    good &= status == FOREBAY_OK ? lowered != NULL : !whole && lowered == NULL && status < 0;
+    forebay_limit_close(lowered);
+    status = forebay_limit_drop(arena, "limit");
+    good &= status == FOREBAY_OK || (!whole && status < 0);
+    if (status != FOREBAY_OK) /* the next try begins with 3 again */
+        good &= forebay_limit_drop(arena, "limit") == FOREBAY_OK;
+    forebay_limit_close(limit);
+    return good;
+}
+
 /* Open what is named (NULL: anonymous), use it, close it.  `whole`: every step must work. */
 static bool use_arena(const char *name, bool whole)
 {
@@ -149,6 +171,7 @@ static bool use_arena(const char *name, bool whole)
     } else {
         good = !whole && cache == NULL && status < 0;
     }
+    good &= use_limit(arena, whole);
     forebay_arena_info info;
     (void)forebay_arena_get_info(arena, &info);
     forebay_arena_close(arena);
