@@ -325,6 +325,17 @@ def memoize_section() -> str:
     return section("Memoize", "python bench memoize", lead, [table])
 
 
+def pools_section() -> str:
+    outcome = read("pools.json")
+    if outcome is None:
+        return missing("Pools", "python bench pools")
+    lead = [f"{outcome['date']}. A checkout and return of an idle object that costs nothing and talks to nobody, one thread, medians. Then four threads that hold "
+            "two objects for half a millisecond each."]  # fmt: skip
+    spans = Table("A checkout and return", ["pool", "us", "ratio"], [[name, f"{us:.2f}", f"{outcome['ratio'][name]:.1f}"] for name, us in outcome["us"].items()])
+    threads = Table("Four threads, two objects", ["pool", "checkouts a second"], [[name, f"{rate:,.0f}"] for name, rate in outcome["threads"].items()])
+    return section("Pools", "python bench pools", lead, [spans, threads])
+
+
 def loading_section() -> str:
     outcome = read("loading.json")
     if outcome is None:
@@ -448,7 +459,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), batches_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), records_section(), codecs_section(), compression_section(), traces_section()]
     options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 
