@@ -70,7 +70,9 @@ class AsyncWorkers:
             self._begin_what_there_is()
             due = self._due()
             try:
-                await asyncio.wait_for(self.called.wait(), LINGER if due == math.inf else min(due, LONGEST_SLEEP) + 0.001)
+                # not wait_for(): that of 3.11 loses a cancellation that comes with the call
+                async with asyncio.timeout(LINGER if due == math.inf else min(due, LONGEST_SLEEP) + 0.001):
+                    await self.called.wait()
             except asyncio.TimeoutError:
                 if due == math.inf and not self.tasks and not self.called.is_set():
                     return

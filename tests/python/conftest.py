@@ -64,6 +64,7 @@ def leaves_nothing_open():
 def server_folder():
     """Where this session's servers have their sockets and files."""
     with tempfile.TemporaryDirectory(prefix="forebay-servers-") as folder:
+        Path(folder).chmod(0o711)  # servers that refuse to be root pass through
         yield Path(folder)
 
 

@@ -653,3 +653,13 @@ def test_an_end_that_brings_the_object_back_is_the_last_to_do_so(pool_of):
         raise KeyError
     assert not pool.checked_out()
     assert pool.get_stats()["pool_available"] == 1
+
+
+def test_what_was_idle_before_its_first_use_is_checked_too(server, pool_of):
+    pool = pool_of(min_size=3, max_size=3, check=lambda connection: connection.ping())
+    pool.wait()
+    for connection in server.made:
+        connection.broken = True
+    with pool.connection() as connection:
+        connection.ping()
+    assert pool.get_stats()["connections_lost"] == 3

@@ -327,3 +327,17 @@ def test_what_is_given_back_while_its_block_ends_is_given_back_once(server):
             assert pool.get_stats()["pool_available"] == 1
 
     asyncio.run(main())
+
+
+def test_the_end_of_the_loop_does_not_wait_for_a_pool_that_was_just_called(server, monkeypatch):
+    """A cancellation that came together with a call was lost, and the loop waited for LINGER seconds."""
+    monkeypatch.setattr("forebay._pool_async_workers.LINGER", 1000.0)
+
+    async def main():
+        pool = forebay.AsyncPool(server.aconnect, max_size=1)
+        await pool.open()
+        async with pool.connection():
+            pass
+        await pool.drain()
+
+    asyncio.run(main())

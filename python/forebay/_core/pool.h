@@ -18,7 +18,7 @@ typedef struct pool_item {
     PyObject *code;     /* owned: where it was taken (a code object), or NULL */
     int lasti;          /* in that code */
     bool by_getconn;    /* taken without a context that brings it back */
-    bool is_fresh;      /* never handed out: needs no check */
+    bool is_fresh;      /* never idle nor handed out: needs no check */
     bool is_told;       /* that it has been out for too long */
     struct held_object *holder; /* borrowed: who brings it back, unless another does before; or NULL */
     uint32_t index;     /* in `used` while it is out */

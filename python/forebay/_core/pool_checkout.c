@@ -261,7 +261,7 @@ static PyMethodDef held_methods[] = {
 
 static PyGetSetDef held_properties[] = {
     { "object", held_get_object, NULL, "What is pooled.", NULL },
-    { "fresh", held_get_fresh, NULL, "It was never handed out: no check is needed.", NULL },
+    { "fresh", held_get_fresh, NULL, "It was just made: no check is needed.", NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };
 

@@ -174,6 +174,7 @@ void pool_settle(pool_object *pool, pool_item *item)
         waiter_wake(first);
     } else {
         item->since = now;
+        item->is_fresh = false; /* from here on it may die unseen */
         push(&pool->idle, item);
     }
 }
