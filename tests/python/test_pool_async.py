@@ -7,7 +7,7 @@ import time
 import pytest
 
 import forebay
-from pooled import Server
+from pooled import Call, Server
 
 
 @pytest.fixture
@@ -340,4 +340,4 @@ def test_the_end_of_the_loop_does_not_wait_for_a_pool_that_was_just_called(serve
             pass
         await pool.drain()
 
-    asyncio.run(main())
+    Call(asyncio.run, main()).result()
