@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from forebay._core import Held, PoolCore, Waiter
-from forebay._pool_base import PoolBase, PoolOptions, T, _seconds
+from forebay._pool_base import Left, PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
 from forebay._pool_workers import Workers
 
@@ -98,14 +98,17 @@ class Pool(PoolBase[T]):
         if self.closed:
             self._count_request()  # raises
         self._attempts.ask_again()
-        self._need_worker()
-        while not self._is_filled():
-            if time.monotonic() >= end:
-                text = self._explain_fill(_seconds(timeout, "timeout"))
-                cause = self._error
-                self.close(timeout=0)
-                raise self._timeout_error(text) from cause
-            time.sleep(0.002)
+        self._filling += 1
+        try:
+            self._need_worker()
+            while not self._is_filled() and time.monotonic() < end:
+                time.sleep(0.002)
+        finally:
+            self._filling -= 1
+        if not self._is_filled():
+            text, cause = self._explain_fill(_seconds(timeout, "timeout")), self._error
+            self.close(timeout=0)
+            raise self._timeout_error(text) from cause
 
     def close(self, timeout: float | timedelta = 5.0) -> None:
         """Refuse who waits and who comes, close what is idle; the rest is closed on return.
@@ -169,13 +172,19 @@ class Pool(PoolBase[T]):
     def _need_worker(self) -> None:
         self._workers.wake()
 
-    def _wait_for_object(self, timeout: float) -> Waiter:
+    def _need_worker_later(self) -> None:
+        self._workers.wake_later()
+
+    def _close_left(self, left: Left) -> None:
+        self._workers.close_left(left)
+
+    def _wait_for_object(self, timeout: float, order: int) -> Waiter:
         """A waiter that was given an object; whatever interrupts this, it leaves the queue and
-        passes on what it was given."""
+        passes on what it was given.  order: of _enqueue()."""
         self._reclaim_lost()
         over = _thread.allocate_lock()
         over.acquire()
-        waiter = self._enqueue(over.release)
+        waiter = self._enqueue(over.release, order)
         try:
             self._attempts.ask_again()
             self._need_worker()

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, Unpack
 import forebay
 from forebay._core import Held, Waiter
 from forebay._pool_async_workers import AsyncWorkers, call
-from forebay._pool_base import PoolBase, PoolOptions, T, _seconds
+from forebay._pool_base import Left, PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
 
 Self = TypeVar("Self", bound="AsyncPool[Any]")
@@ -100,14 +100,17 @@ class AsyncPool(PoolBase[T]):
             self._count_request()  # raises
         self._bind()
         self._attempts.ask_again()
-        self._need_worker()
-        while not self._is_filled():
-            if time.monotonic() >= end:
-                text = self._explain_fill(_seconds(timeout, "timeout"))
-                cause = self._error
-                await self.close(timeout=0)
-                raise self._timeout_error(text) from cause
-            await asyncio.sleep(0.002)
+        self._filling += 1
+        try:
+            self._need_worker()
+            while not self._is_filled() and time.monotonic() < end:
+                await asyncio.sleep(0.002)
+        finally:
+            self._filling -= 1
+        if not self._is_filled():
+            text, cause = self._explain_fill(_seconds(timeout, "timeout")), self._error
+            await self.close(timeout=0)
+            raise self._timeout_error(text) from cause
 
     async def close(self, timeout: float | timedelta = 5.0) -> None:
         """Refuse who waits and who comes, close what is idle; the rest is closed on return."""
@@ -149,11 +152,12 @@ class AsyncPool(PoolBase[T]):
 
     async def _get_held(self, timeout: float | timedelta | None) -> Held:
         seconds = self._timeout if timeout is None else _seconds(timeout, "timeout")
-        end = time.monotonic() + seconds
+        begun, order = time.monotonic_ns(), 0
         self._count_request()
         self._bind()
         while True:
-            held = self._take_idle() or await self._wait_for_held(max(0.0, end - time.monotonic()))
+            held = self._take_idle() or await self._wait_for_held(begun, seconds, order)
+            order = begun  # a request whose object was dead does not begin at the end of the queue
             if held.fresh or self._hooks[0] is None or not await self._is_dead(held):
                 return held
 
@@ -174,17 +178,18 @@ class AsyncPool(PoolBase[T]):
             held.suspect(False)
         return is_dead
 
-    async def _wait_for_held(self, timeout: float) -> Held:
+    async def _wait_for_held(self, begun: int, seconds: float, order: int) -> Held:
         """Whatever interrupts this, the waiter leaves the queue and passes on what it was given."""
+        timeout = max(0.0, seconds - (time.monotonic_ns() - begun) / 1e9)
         self._reclaim_lost()
         future = asyncio.get_running_loop().create_future()
-        waiter = self._enqueue(self._wake_of(future))
+        waiter = self._enqueue(self._wake_of(future), order)
         try:
             self._attempts.ask_again()
             self._need_worker()
             if timeout > 0:
                 await asyncio.wait([future], timeout=None if timeout == float("inf") else timeout)
-            return self._end_of_wait(waiter, timeout)
+            return self._end_of_wait(waiter, seconds)
         except BaseException:
             waiter.abandon()
             raise
@@ -267,6 +272,12 @@ class AsyncPool(PoolBase[T]):
 
     def _need_worker(self) -> None:
         self._workers.wake()
+
+    def _need_worker_later(self) -> None:
+        self._workers.wake()
+
+    def _close_left(self, left: Left) -> None:
+        self._workers.close_left(left)
 
 
 def end_wait(future: asyncio.Future[None]) -> None:

@@ -9,7 +9,8 @@ import inspect
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
@@ -17,6 +18,7 @@ from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool_async import AsyncPool
+    from forebay._pool_base import Left
 
 LINGER = 10.0
 LONGEST_SLEEP = 86400.0
@@ -52,7 +54,7 @@ class AsyncWorkers:
             pool._give_back(permit)
             pool._create_failed(False)
         else:
-            loop.call_soon_threadsafe(lambda: self._start(self.create(pool, permit)))
+            loop.call_soon_threadsafe(self._start, self.create(pool, permit), partial(self._give_up, pool, permit))
 
     # ---- in the loop ----
 
@@ -88,7 +90,7 @@ class AsyncWorkers:
         pool = self.pool()
         if pool is None or self._is_over():
             return math.inf
-        return min(pool._due(), pool._until_leak(), self.attempts.delay_left())
+        return min(pool._due(), pool._until_leak(), pool._until_try())
 
     def _begin_what_there_is(self) -> None:
         pool = self.pool()
@@ -96,15 +98,60 @@ class AsyncWorkers:
             return
         pool._tell_of_leaks()
         while len(self.tasks) < self.most:
-            job = pool._next_job(self.attempts.may_create() and not pool._is_awaiting_permits())
+            job = pool._next_job(pool._may_try())
             if job is None:
                 return
-            self._start(self._create_with_permit(pool) if job is True else self._close(pool, *job))
+            if job is True:
+                self._start(self._create_with_permit(pool), partial(self._give_up, pool, None))
+            else:
+                self._start(self._close(pool, *job), partial(self._leave_open, pool, job[1]))
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.name}-worker")
+    def _start(self, work: Coroutine[Any, Any, None], undo: Callable[[], None]) -> None:
+        """undo: if the task is cancelled before it begins."""
+        has_begun = False
+
+        async def begin() -> None:
+            nonlocal has_begun
+            has_begun = True
+            await work
+
+        def end(task: asyncio.Task[None]) -> None:
+            if not has_begun:
+                work.close()
+                undo()
+            self._end(task)
+
+        task = asyncio.get_running_loop().create_task(begin(), name=f"{self.name}-worker")
         self.tasks.add(task)
-        task.add_done_callback(self._end)
+        task.add_done_callback(end)
+
+    @staticmethod
+    def _give_up(pool: AsyncPool[Any], permit: bytes | None) -> None:
+        pool._give_back(permit)
+        pool._create_failed(False)
+
+    @staticmethod
+    def _leave_open(pool: AsyncPool[Any], permit: bytes | None) -> None:
+        """The loop ends, and the object with it."""
+        pool._give_back(permit)
+        pool._closed()
+
+    def close_left(self, left: Left) -> None:
+        """From the destructor of the pool."""
+        loop = self.loop() if self.loop is not None else None
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: self._start(self._close_what_is_left(left), lambda: None))
+        else:
+            left.end_unclosed()
+
+    async def _close_what_is_left(self, left: Left) -> None:
+        for found, permit in left.jobs:
+            try:
+                await call(left.close, found)
+            except Exception as error:
+                logger.warning("pool %r: closing an object failed: %r", self.name, error)
+            finally:
+                left.give_back(permit)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
@@ -125,18 +172,22 @@ class AsyncWorkers:
 
     async def _create_with_permit(self, pool: AsyncPool[Any]) -> None:
         permit = None
-        if pool._limit is not None:
-            permit = pool._limit.take()
-            if permit is None:
+        try:
+            if pool._limit is not None and (permit := pool._limit.take()) is None:
                 pool._create_failed(False)
                 pool._await_permits()
                 return
+        except Exception as error:  # the limit was dropped
+            pool._create_failed(True)
+            await self._note_failure(pool, error)
+            return
         await self.create(pool, permit)
 
     async def create(self, pool: AsyncPool[Any], permit: bytes | None) -> None:
         begun = time.monotonic()
         try:
             found = await call(pool._create)
+            pool._created(found, permit, time.monotonic() - begun)
         except BaseException as error:
             pool._give_back(permit)
             pool._create_failed(True)
@@ -146,7 +197,6 @@ class AsyncWorkers:
             return
         self.attempts.note_success()
         pool._error = None
-        pool._created(found, permit, time.monotonic() - begun)
         pool._watch_for_others()
 
     async def _note_failure(self, pool: AsyncPool[Any], error: Exception) -> None:

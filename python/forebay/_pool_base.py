@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
-from forebay._core import Arena, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError
+from forebay._core import Arena, ClosedError, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError
 from forebay._pool_attempts import Attempts
 from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
 from forebay._pool_log import logger
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 MAX_SIZE = 8  # where none is asked for
+_FOLDER = os.path.dirname(__file__)
+OWN_CODE = (os.path.join(_FOLDER, "_pool"), os.path.join(_FOLDER, "pools", ""))
 
 
 class CheckedOut(NamedTuple):
@@ -70,6 +75,26 @@ def close_of(value: Any) -> Any:
     return close() if callable(close) else None
 
 
+class Left(NamedTuple):
+    """Objects of a pool that is gone, each with its permit or None."""
+
+    jobs: list[tuple[Any, bytes | None]]
+    close: Callable[[Any], Any]
+    limit: Limit | None
+
+    def give_back(self, permit: bytes | None) -> None:
+        if permit is not None and self.limit is not None:
+            with suppress(ClosedError):  # the limit was dropped
+                self.limit.give_back(permit)
+
+    def end_unclosed(self) -> None:
+        """No loop is there to close them in: their destructors are all there is."""
+        permits = [permit for _, permit in self.jobs]
+        self.jobs.clear()
+        for permit in permits:
+            self.give_back(permit)
+
+
 class PoolOptions(TypedDict, Generic[T], total=False):
     """The keyword arguments of Pool and AsyncPool."""
 
@@ -103,6 +128,7 @@ class PoolBase(PoolCore, Generic[T]):
     _too_many_error: ClassVar[type[TooManyRequestsError]] = TooManyRequestsError
 
     _attempts: Attempts
+    _filling = 0  # calls of wait()
     _host: HostLimit | None
 
     def __init__(
@@ -153,6 +179,7 @@ class PoolBase(PoolCore, Generic[T]):
             math.inf if max_lifetime is None else _seconds(max_lifetime, "max_lifetime"),
             math.inf if max_idle is None else _seconds(max_idle, "max_idle"),
             _count(max_waiting, "max_waiting", 0),
+            OWN_CODE,
         )
         self._timeout = _seconds(timeout, "timeout")
         self._limit = self._limit_of(arena, host_max, name, update)
@@ -240,13 +267,27 @@ class PoolBase(PoolCore, Generic[T]):
 
     def _give_back(self, permit: bytes | None) -> None:
         if permit is not None and self._limit is not None:
-            self._limit.give_back(permit)
+            with suppress(ClosedError):  # the limit was dropped
+                self._limit.give_back(permit)
 
-    def _is_awaiting_permits(self) -> bool:
-        return self._host is not None and self._host.waiting is not None
+    def _may_try(self) -> bool:
+        """Is there any sense in creating one now, or in asking for a permit?"""
+        return self._attempts.may_create() and (self._host is None or self._host.may_try())
+
+    def _until_try(self) -> float:
+        """Seconds until there is again; inf: that is told, or there is no need."""
+        return min(self._attempts.delay_left(), math.inf if self._host is None else self._host.delay_left())
+
+    def _has_more_to_do(self) -> bool:
+        _, _, discarded, _ = self._counts
+        return discarded > 0 or (self._wanted and self._may_try())
+
+    def _needs_permit(self) -> bool:
+        """Should this pool have a turn among those who wait for permits?"""
+        return self._waited_for or (self._filling > 0 and self._wanted)
 
     def _await_permits(self) -> None:
-        if self._host is not None and self._waited_for:
+        if self._host is not None:
             self._host.await_permits()
 
     def _watch_for_others(self) -> None:
@@ -285,6 +326,22 @@ class PoolBase(PoolCore, Generic[T]):
     def _note_bad_reset(self, found: Any, error: BaseException) -> None:
         logger.warning("pool %r: reset failed, the object is closed: %r", self.name, error)
 
+    # ---- the end ----
+
+    def __del__(self) -> None:
+        """What a pool that was dropped has idle is closed in the background."""
+        if sys.is_finalizing():
+            return
+        self._finish()
+        jobs: list[Any] = []
+        while (job := self._next_job(False)) is not None:
+            jobs.append(job)
+        if jobs:
+            self._close_left(Left(jobs, self._close, self._limit))
+
+    def _close_left(self, left: Left) -> None:
+        raise NotImplementedError
+
     # ---- forks ----
 
     def _is_forsaken(self, found: object) -> bool:
@@ -306,5 +363,8 @@ class PoolBase(PoolCore, Generic[T]):
         raise NotImplementedError
 
     def _need_worker(self) -> None:
+        raise NotImplementedError
+
+    def _need_worker_later(self) -> None:
         raise NotImplementedError
 

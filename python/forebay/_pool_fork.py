@@ -72,19 +72,27 @@ def forget_descriptor(found: Any, fileno: Callable[[Any], int | None]) -> None:
         return
 
 
+def _pools() -> list[Any]:
+    while True:
+        try:
+            return list(pools_of_process)
+        except RuntimeError:  # another thread made one meanwhile
+            continue
+
+
 def _after_fork_in_child() -> None:
-    for pool in list(pools_of_process):
+    for pool in _pools():
         pool._after_fork()
 
 
 def _before_fork() -> None:
-    for pool in list(pools_of_process):
+    for pool in _pools():
         if pool._limit is not None:
             pool._gate.close()
 
 
 def _after_fork_in_parent() -> None:
-    for pool in list(pools_of_process):
+    for pool in _pools():
         pool._gate.open()
 
 

@@ -7,7 +7,9 @@ idle here."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 SLICE = 0.1  # seconds until a thread looks again whether it is needed
 LINGER = 10.0
+WITHOUT_NEED = 1.0  # seconds until a permit is tried for again that is only for min_size
 
 
 class HostLimit:
@@ -32,9 +35,23 @@ class HostLimit:
         self.name = pool.name
         self.waiting: threading.Thread | None = None
         self.watching: threading.Thread | None = None
+        self.again_at = 0.0  # for min_size only: who waits has a turn
+
+    def may_try(self) -> bool:
+        pool = self.pool()
+        return self.waiting is None and pool is not None and (pool._needs_permit() or time.monotonic() >= self.again_at)
+
+    def delay_left(self) -> float:
+        """Seconds until a permit is tried for again; inf: not for now."""
+        pool = self.pool()
+        if self.waiting is not None or pool is None or not pool._wanted:
+            return math.inf
+        return max(0.0, self.again_at - time.monotonic())
 
     def await_permits(self) -> None:
-        if self.waiting is None:
+        """None is to be had at once."""
+        self.again_at = time.monotonic() + WITHOUT_NEED
+        if self.waiting is None and self._is_needed():
             self.waiting = threading.Thread(target=self._wait, name=f"{self.name}-permits", daemon=True)
             self.waiting.start()
 
@@ -47,7 +64,7 @@ class HostLimit:
 
     def _is_needed(self) -> bool:
         pool = self.pool()
-        return pool is not None and pool._waited_for and pool._may_create()
+        return pool is not None and pool._needs_permit() and pool._may_create()
 
     def _wait(self) -> None:
         try:
@@ -58,8 +75,11 @@ class HostLimit:
                 if not self._is_needed():  # who came meanwhile saw this thread
                     return
                 self.waiting = threading.current_thread()
-        except forebay.ClosedError:  # the limit was dropped, or closed with the pool
+        except forebay.ClosedError:  # the limit was dropped
             self.waiting = None
+        except BaseException:
+            self.waiting = None
+            raise
 
     def _take_turn(self) -> None:
         """A new turn for each permit: other processes come in between."""
@@ -82,16 +102,26 @@ class HostLimit:
 
     def _watch(self) -> None:
         try:
-            looks = 0.0
-            while looks < LINGER:
-                seconds = self._look()
-                if seconds is None:
-                    break
-                looks = 0.0 if seconds else looks + 1.0
-                self.limit.watch(SLICE if self.limit.wanted() else 1.0)
+            while True:
+                self._watch_for_long()
+                self.watching = None
+                if not self._look():  # what was made meanwhile saw this thread
+                    return
+                self.watching = threading.current_thread()
         except forebay.ClosedError:
-            pass
-        self.watching = None
+            self.watching = None
+        except BaseException:
+            self.watching = None
+            raise
+
+    def _watch_for_long(self) -> None:
+        looks = 0  # without an object, one after another
+        while looks < LINGER:
+            has_any = self._look()
+            if has_any is None:
+                return
+            looks = 0 if has_any else looks + 1
+            self.limit.watch(SLICE if self.limit.wanted() else 1.0)
 
     def _look(self) -> bool | None:
         """Give idle objects up for others; whether there are any; None: the pool is over."""

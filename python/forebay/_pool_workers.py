@@ -6,11 +6,14 @@ There are none until the first need, and none are kept that have nothing to wait
 
 from __future__ import annotations
 
+import _thread
 import math
 import queue
 import threading
 import time
 import weakref
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from forebay._pool_attempts import Attempts
@@ -18,6 +21,7 @@ from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool import Pool
+    from forebay._pool_base import Left
 
 LINGER = 10.0  # seconds that a worker waits for more to do
 LONGEST_SLEEP = 86400.0
@@ -32,13 +36,21 @@ class Workers:
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.threads: set[threading.Thread] = set()
         self.idle: set[threading.Thread] = set()
+        self.left: deque[Left] = deque()
 
     def _pool_is_gone(self, _: object) -> None:
         for _thread in range(self.most):
             self.calls.put(None)
 
+    def wake_later(self) -> None:
+        """wake() from a destructor: this very thread may be in the middle of starting one."""
+        self.calls.put(None)
+        if not self.threads:
+            with suppress(RuntimeError):  # the interpreter is ending
+                _thread.start_new_thread(self.wake, ())
+
     def wake(self) -> None:
-        """There may be something to do.  Never waits; may be called in a destructor."""
+        """There may be something to do.  Never waits."""
         self.calls.put(None)
         if self.idle or len(self.threads) >= self.most:
             return
@@ -47,6 +59,11 @@ class Workers:
             thread.start()
         except RuntimeError:  # the interpreter is ending, or no thread is to be had
             self._work_here()
+
+    def close_left(self, left: Left) -> None:
+        """From the destructor of the pool."""
+        self.left.append(left)
+        self.wake_later()
 
     def _work_here(self) -> None:
         pool = self.pool()
@@ -66,13 +83,15 @@ class Workers:
         self.threads.add(me)
         while len(self.threads) <= self.most:
             self._do_what_there_is()
+            self._close_what_is_left()
             if not self._wait(me) and self._may_leave(me):
                 return
         self.threads.discard(me)  # two calls at once began one too many
 
     def _may_leave(self, me: threading.Thread) -> bool:
         self.threads.discard(me)
-        if self._is_over() or (self.calls.empty() and (self.idle or self._due() == math.inf)):
+        has_work = bool(self.left) or not (self.calls.empty() and (self.idle or self._due() == math.inf))
+        if not has_work or (not self.left and self._is_over()):
             return True
         self.threads.add(me)  # who called meanwhile saw this thread
         return False
@@ -102,16 +121,23 @@ class Workers:
         pool = self.pool()
         if pool is None or self._is_over():
             return math.inf
-        return min(pool._due(), pool._until_leak(), self.attempts.delay_left())
+        return min(pool._due(), pool._until_leak(), pool._until_try())
 
     def _do_what_there_is(self) -> None:
         while (pool := self.pool()) is not None:
             pool._tell_of_leaks()
-            job = pool._next_job(self.attempts.may_create() and not pool._is_awaiting_permits())
+            job = pool._next_job(pool._may_try())
             if job is None:
                 return
+            if pool._has_more_to_do():
+                self._get_help()
             self._do(pool, job)
             del pool, job
+
+    def _get_help(self) -> None:
+        """Hooks may take long: another thread does what there is, too."""
+        if self.idle or len(self.threads) < self.most:
+            self.wake()
 
     def _do(self, pool: Pool[Any], job: Any) -> None:
         if job is True:
@@ -131,14 +157,27 @@ class Workers:
             pool._give_back(permit)
             pool._closed()
 
+    def _close_what_is_left(self) -> None:
+        while self.left:
+            left = self.left.popleft()
+            for found, permit in left.jobs:
+                try:
+                    left.close(found)
+                except Exception as error:
+                    logger.warning("pool %r: closing an object failed: %r", self.name, error)
+                left.give_back(permit)
+
     def _create_with_permit(self, pool: Pool[Any]) -> None:
         permit = None
-        if pool._limit is not None:
-            permit = pool._limit.take()
-            if permit is None:
+        try:
+            if pool._limit is not None and (permit := pool._limit.take()) is None:
                 pool._create_failed(False)
                 pool._await_permits()
                 return
+        except Exception as error:  # the limit was dropped
+            pool._create_failed(True)
+            self._note_failure(pool, error)
+            return
         self.create(pool, permit)
 
     def create(self, pool: Pool[Any], permit: bytes | None) -> None:

@@ -55,10 +55,9 @@ def test_the_one_used_last_is_the_next(server, pool_of):
 
 
 def test_no_object_is_made_and_no_thread_runs_before_the_first_need(server, pool_of):
-    threads = threading.active_count()
     pool = pool_of(min_size=2)
     time.sleep(0.05)
-    assert server.attempts == 0 and threading.active_count() == threads
+    assert server.attempts == 0 and not [t for t in threading.enumerate() if t.name.startswith(f"{pool.name}-")]
     pool.wait()
     assert len(server.made) == 2
 
@@ -250,6 +249,36 @@ def test_more_than_max_waiting_are_refused_at_once(pool_of):
     pool.putconn(waiting[1].result())
 
 
+def test_a_request_whose_object_was_dead_keeps_its_place(server):
+    checking, go = threading.Event(), threading.Event()
+
+    def check(connection):
+        if connection.broken:
+            checking.set()
+            go.wait(30)
+            raise ConnectionError
+
+    with forebay.Pool(server.connect, max_size=1, max_waiting=1, check=check) as pool:
+        with pool.connection() as connection:
+            connection.broken = True
+        got = []
+
+        def take(name):
+            with pool.connection(timeout=20):
+                got.append(name)
+
+        first = Call(take, "first")
+        assert checking.wait(20)
+        second = Call(take, "second")
+        until(lambda: pool.get_stats()["requests_waiting"] == 1)
+        server.gate.clear()
+        go.set()
+        until(lambda: pool.get_stats()["requests_waiting"] == 2)  # max_waiting refuses who comes, not who was there
+        server.gate.set()
+        first.result(), second.result()
+        assert got == ["first", "second"]
+
+
 def test_an_object_that_comes_back_before_a_new_one_is_made_is_taken(server, pool_of):
     pool = pool_of(max_size=2)
     first = pool.getconn()
@@ -275,6 +304,32 @@ def test_it_grows_as_far_as_it_is_needed_and_no_further(server, pool_of):
     for connection in taken:
         pool.putconn(connection)
     assert len(server.made) == 4 and pool.get_stats()["pool_size"] == 4
+
+
+def test_what_a_burst_needs_is_made_at_the_same_time(server, pool_of):
+    pool = pool_of(max_size=4, num_workers=3)
+    with pool.connection():  # a worker stays for more to do
+        pass
+    for _ in range(20):
+        pool.drain()
+        until(lambda: pool.get_stats()["pool_size"] == 1)
+        server.gate.clear()
+        attempts = server.attempts
+        calls = [Call(lambda: pool.connection().__enter__()) for _ in range(4)]
+        until(lambda: server.attempts == attempts + 3)
+        server.gate.set()
+        for call in calls:
+            call.result()
+        del calls, call
+
+
+def test_min_size_objects_are_made_at_the_same_time(server, pool_of):
+    pool = pool_of(min_size=3)
+    server.gate.clear()
+    filling = Call(pool.wait)
+    until(lambda: server.attempts == 3)
+    server.gate.set()
+    filling.result()
 
 
 def test_never_more_than_max_size_are_open_though_closing_takes_long(server):
@@ -490,6 +545,24 @@ def test_a_pool_that_is_dropped_ends_its_threads(server):
     del pool
     gc.collect()
     until(lambda: not any(t.name.startswith("dropped") for t in threading.enumerate()))
+
+
+def test_what_a_dropped_pool_has_idle_is_closed(server):
+    pool = forebay.Pool(server.connect, min_size=2)
+    pool.wait()
+    out = pool.getconn()
+    del pool
+    until(lambda: len(server.open()) == 1)
+    assert server.open() == [out]  # its user's, from now on
+
+
+def test_what_a_dropped_pool_has_idle_is_closed_though_its_threads_have_ended(server, monkeypatch):
+    monkeypatch.setattr("forebay._pool_workers.LINGER", 0.01)
+    pool = forebay.Pool(server.connect, max_lifetime=None, max_idle=None)
+    pool.wait()
+    until(lambda: not pool._workers.threads)
+    del pool
+    until(lambda: server.open() == [])
 
 
 def test_a_pool_in_a_cycle_is_collected(server):

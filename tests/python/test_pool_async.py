@@ -282,6 +282,90 @@ def test_cancelled_at_any_moment_nothing_is_lost(server, loop):
         run(work())
 
 
+def test_the_place_of_each_checkout_is_the_users_line(server):
+    async def work():
+        async with forebay.AsyncPool(server.aconnect) as pool:
+            async with pool.connection():
+                (out,) = pool.checked_out()
+            connection = await pool.getconn()
+            (other,) = pool.checked_out()
+            await pool.putconn(connection)
+        return out, other
+
+    out, other = run(work())
+    assert out.file == other.file == __file__ and other.line == out.line + 2
+
+
+def test_a_request_whose_object_was_dead_keeps_its_place(server):
+    go, got = asyncio.Event(), []
+
+    async def check(connection):
+        if connection.broken:
+            await go.wait()
+            raise ConnectionError
+
+    async def work():
+        async with forebay.AsyncPool(server.aconnect, max_size=1, max_waiting=1, check=check) as pool:
+            async with pool.connection() as connection:
+                connection.broken = True
+
+            async def take(name):
+                async with pool.connection(timeout=20):
+                    got.append(name)
+
+            first = asyncio.ensure_future(take("first"))
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(take("second"))
+            await until(lambda: pool.get_stats()["requests_waiting"] == 1)
+            server.gate.clear()
+            go.set()
+            await until(lambda: pool.get_stats()["requests_waiting"] == 2)
+            server.gate.set()
+            await asyncio.gather(first, second)
+        assert got == ["first", "second"]
+
+    run(work())
+
+
+def test_what_a_dropped_pool_has_idle_is_closed(server):
+    async def work():
+        pool = forebay.AsyncPool(server.aconnect, min_size=2)
+        await pool.open(wait=True)
+        del pool
+        await until(lambda: server.open() == [])
+
+    run(work())
+
+
+def test_a_worker_cancelled_before_it_begins_leaves_its_place_to_others(server):
+    async def work():
+        async with forebay.AsyncPool(server.aconnect, max_size=1) as pool:
+            waiting = asyncio.ensure_future(pool.getconn(timeout=20))
+            while not pool._workers.tasks:
+                await asyncio.sleep(0)
+            for task in list(pool._workers.tasks):
+                task.cancel()
+            await pool.putconn(await waiting)
+            assert server.attempts == 1 and pool.get_stats()["pool_size"] == 1
+
+    run(work())
+
+
+def test_a_loop_ends_though_a_pool_in_it_was_not_closed(server):
+    """Whatever its tasks were at when they were cancelled."""
+
+    async def work(steps):
+        pool = forebay.AsyncPool(server.aconnect, min_size=2)
+        await pool.open(wait=True)
+        pool._need_worker()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        return pool
+
+    for steps in range(6):
+        Call(asyncio.run, work(steps)).result()
+
+
 def test_no_task_is_left_after_close(server):
     async def work():
         async with forebay.AsyncPool(server.aconnect, min_size=3) as pool:

@@ -3,6 +3,8 @@
 
 import asyncio
 import contextlib
+import fcntl
+import gc
 import os
 import random
 import select
@@ -160,6 +162,103 @@ def test_what_is_idle_elsewhere_is_given_up(arena, counter):
     assert counter.most == 3
 
 
+def test_wait_has_a_turn_too(arena, counter):
+    peer = Peer(arena, counter, 3)
+    peer.give_back()
+    with pool_of(arena, counter, min_size=2) as pool:
+        pool.wait(timeout=20)
+        assert pool.get_stats()["pool_available"] == 2
+    peer.end()
+    assert counter.most == 3
+
+
+class Asking(forebay.Pool):
+    """Counts how often it found no permit."""
+
+    asked = 0
+
+    def _await_permits(self):
+        self.asked += 1
+        super()._await_permits()
+
+
+def test_without_a_permit_min_size_is_tried_for_now_and_then(arena):
+    server = Server()
+    with forebay.Pool(server.connect, name="database", arena=arena, host_max=1) as other:
+        held = other.getconn()
+        with Asking(server.connect, min_size=1, name="database", arena=arena, host_max=1) as pool:
+            with pytest.raises(forebay.PoolTimeoutError):
+                pool.getconn(timeout=0.05)
+            pool.resize(1, 2)
+            until(lambda: pool.asked >= 2)
+            time.sleep(0.3)
+            assert pool.asked <= 6
+            other.putconn(held)
+            other.close()
+            until(lambda: pool.get_stats()["pool_available"] == 1)
+
+
+def test_an_async_pool_tries_for_min_size_now_and_then(arena):
+    server = Server()
+
+    async def work():
+        async with forebay.AsyncPool(server.aconnect, min_size=1, name="database", arena=arena, host_max=1) as pool:
+            asked = []
+            await_permits = pool._await_permits
+            pool._await_permits = lambda: (asked.append(1), await_permits())
+            await pool.resize(1, 2)
+            await asyncio.sleep(0.3)
+            assert 1 <= len(asked) <= 3
+            other.putconn(held)
+            other.close()
+            while not pool.get_stats()["pool_available"]:
+                await asyncio.sleep(0.01)
+
+    with forebay.Pool(server.connect, name="database", arena=arena, host_max=1) as other:
+        held = other.getconn()
+        asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def held(arena):
+    return arena.limits()["database"]["held"]
+
+
+def test_a_dropped_pool_gives_its_permits_back(arena):
+    server = Server()
+    pool = forebay.Pool(server.connect, min_size=2, name="database", arena=arena, host_max=3)
+    pool.wait()
+    assert held(arena) == 2
+    out = pool.getconn()
+    del pool
+    until(lambda: held(arena) == 1 and len(server.open()) == 1)  # somebody has it still
+    assert not out.closed
+
+
+def test_a_dropped_async_pool_gives_its_permits_back_though_its_loop_has_ended(arena):
+    pools = []
+
+    async def work():
+        pools.append(forebay.AsyncPool(object, min_size=2, name="database", arena=arena, host_max=3))
+        await pools[0].open(wait=True)
+
+    asyncio.run(work())
+    assert held(arena) == 2
+    pools.clear()
+    gc.collect()
+    until(lambda: held(arena) == 0)
+
+
+def test_a_limit_that_was_dropped_is_why_nothing_is_made(arena):
+    server = Server()
+    with forebay.Pool(server.connect, name="database", arena=arena, host_max=1) as pool:
+        arena.drop_limit("database")
+        for _ in range(3):
+            with pytest.raises(forebay.PoolTimeoutError, match="was dropped") as caught:
+                pool.getconn(timeout=0.2)
+            assert isinstance(caught.value.__cause__, forebay.ClosedError)
+        assert pool.get_stats()["pool_size"] == 0
+
+
 def test_what_the_killed_held_is_there_at_once(arena, counter):
     peer = Peer(arena, counter, 3)
     with pool_of(arena, counter) as pool:
@@ -301,11 +400,31 @@ def test_async_pools_share_the_limit_too(arena, counter):
 
 
 @pytest.mark.long
-def test_a_storm_of_kills_stops_and_forks_never_exceeds_it(arena, counter):
-    """Processes use pools of several threads, fork, are killed and stopped; the server counts."""
-    most, seconds = 5, 60 if "FOREBAY_SOAK" in os.environ else 8
+def test_a_storm_of_kills_stops_and_forks_never_exceeds_it(arena, counter, folder):
+    """Processes use pools of several threads, fork, are killed and stopped; the server counts.
 
-    def work(seed):
+    None is killed between a fork and the child's first step, which takes the parent's
+    sockets from it: until then the server cannot know that the parent is dead."""
+    most, seconds = 5, 60 if "FOREBAY_SOAK" in os.environ else 8
+    forking = os.open(folder / "forking", os.O_RDWR | os.O_CREAT)
+
+    def fork(n, work):
+        begun = os.pipe()
+        fcntl.lockf(forking, fcntl.LOCK_EX, 1, n)
+        pid = fork_to_run(lambda: (os.write(begun[1], b"x"), work()))
+        os.read(begun[0], 1)
+        fcntl.lockf(forking, fcntl.LOCK_UN, 1, n)
+        os.close(begun[0])
+        os.close(begun[1])
+        return pid
+
+    def kill(n):
+        fcntl.lockf(forking, fcntl.LOCK_EX, 1, n)
+        os.kill(children[n], signal.SIGKILL)
+        wait_for(children[n], -signal.SIGKILL)
+        fcntl.lockf(forking, fcntl.LOCK_UN, 1, n)
+
+    def work(n, seed):
         dice = random.Random(seed)
         pool = pool_of(arena, counter, host_max=most, max_size=4, max_lifetime=dice.choice((0.2, 60)))
 
@@ -327,29 +446,28 @@ def test_a_storm_of_kills_stops_and_forks_never_exceeds_it(arena, counter):
             threading.Thread(target=use, daemon=True).start()
         while os.getppid() == parent:
             if dice.random() < 0.2:
-                wait_for(fork_to_run(use_once), None)
+                wait_for(fork(n, use_once), None)
             time.sleep(dice.random() * 0.05)
         os._exit(0)
 
     parent = os.getpid()
     dice = random.Random(7)
-    children = [fork_to_run(lambda n=n: work(n)) for n in range(6)]
+    children = [fork_to_run(lambda n=n: work(n, n)) for n in range(6)]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         n = dice.randrange(len(children))
         if dice.random() < 0.5:
-            os.kill(children[n], signal.SIGKILL)
-            wait_for(children[n], -signal.SIGKILL)
-            children[n] = fork_to_run(lambda: work(dice.random()))
+            kill(n)
+            children[n] = fork_to_run(lambda: work(n, dice.random()))
         else:
             os.kill(children[n], signal.SIGSTOP)
             time.sleep(dice.random() * 0.1)
             os.kill(children[n], signal.SIGCONT)
         time.sleep(dice.random() * 0.05)
         assert counter.most <= most
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-        wait_for(child, -signal.SIGKILL)
+    for n in range(len(children)):
+        kill(n)
+    os.close(forking)
     assert counter.accepted > 50
     with pool_of(arena, counter, host_max=most) as pool:
         held = [pool.getconn(timeout=20) for _ in range(most)]  # all of them can be had

@@ -253,6 +253,16 @@ bool limit_should_yield(PyObject *object, bool idle)
     return self->is_open && forebay_limit_should_yield(self->limit, idle);
 }
 
+void limit_return(PyObject *object, PyObject *bytes)
+{
+    limit_object *self = (limit_object *)object;
+    forebay_permit permit;
+    if (!self->is_open)
+        return;
+    memcpy(&permit, PyBytes_AS_STRING(bytes), sizeof permit);
+    (void)forebay_permit_give_back(self->limit, &permit);
+}
+
 PyDoc_STRVAR(limit_close_doc, "close($self, /)\n--\n\n"
                               "Forget the handle, not the permits: give them back before.  Again: nothing happens.");
 

@@ -44,6 +44,7 @@ typedef struct pool_object {
     PyObject_HEAD core_state *state;
     PyObject *check, *reset, *end;        /* owned, or NULL; none in an AsyncPool, which calls them itself */
     PyObject *limit;                      /* owned, or NULL */
+    PyObject *own_code;                   /* owned: tuple of str, how names of files begin that are Forebay's; or NULL */
     pool_phase phase;
     pool_item *all;                       /* every item, wherever it is */
     item_list idle;                       /* the last one was used last */
@@ -70,7 +71,8 @@ typedef struct waiter_object {
     PyObject *wake;                       /* owned: called once, when the wait is over */
     pool_item *item;                      /* GIVEN: the waiter's, until taken from it */
     waiter_phase phase;
-    int64_t since;
+    int64_t since;                        /* when it began to wait */
+    int64_t order;                        /* when its request came; the queue is sorted by it */
     struct waiter_object *previous, *next;
 } waiter_object;
 
@@ -80,6 +82,7 @@ typedef struct held_object {
     pool_item *item;                      /* NULL: not entered, or left, or putconn() brought it back */
     bool is_out;                          /* it is in `used` */
     bool is_suspect;                      /* if it is dropped now, it cannot be used again */
+    bool is_entering, is_leaving;         /* Python code runs in __enter__(), __exit__() */
     int64_t timeout;
 } held_object;
 
@@ -91,9 +94,10 @@ int64_t pool_now(void);
 int pool_add(pool_object *pool, PyObject *object, PyObject *permit);
 /* The item used last, now the caller's; NULL: none is idle, or others wait. */
 pool_item *pool_pop_idle(pool_object *pool);
-/* The caller's item goes out; where from is noted. */
+/* The caller's item goes out; where from is noted: the innermost line that is not
+ * Forebay's own.  Allocates, so that in Python 3.11 a collection may run. */
 void pool_hand_out(pool_object *pool, pool_item *item, bool by_getconn);
-/* An item that is out is the caller's again. */
+/* An item that is out is the caller's again; its use is counted. */
 void pool_take_back(pool_object *pool, pool_item *item);
 /* The caller's item goes to who waits, or is idle, or is closed if it may not be
  * used again.  Wakes who gets it, which may run Python code at the end. */
@@ -104,6 +108,9 @@ void pool_discard(pool_object *pool, pool_item *item);
 void pool_discard_stale(pool_object *pool);
 /* Take an item's references away and free it; for one that is in no other list. */
 void pool_item_free(pool_object *pool, pool_item *item);
+/* The pool ends: free its items; permits of objects that end with them are given back.
+ * Runs destructors. */
+void pool_free_items(pool_object *pool);
 /* In the child of a fork: forget all; appends the parent's objects to a list. */
 int pool_forsake(pool_object *pool, PyObject *objects);
 /* Items there are, or will be; those to be closed are counted by `all`. */
@@ -118,7 +125,8 @@ pool_item *pool_find_used(const pool_object *pool, PyObject *object);
 bool pool_is_idle(const pool_object *pool, PyObject *object);
 
 /* pool_waiter.c */
-waiter_object *waiter_new(pool_object *pool, PyObject *wake);
+/* order: when its request came, if it was in the queue before, and has its place again; else 0. */
+waiter_object *waiter_new(pool_object *pool, PyObject *wake, int64_t order);
 void waiter_leave(waiter_object *waiter);
 /* Its wait is over.  Runs Python code. */
 void waiter_wake(waiter_object *waiter);
@@ -135,6 +143,8 @@ int pool_put(pool_object *pool, pool_item *item, bool is_bad);
 void pool_return_unused(pool_object *pool, pool_item *item);
 /* Say that there is work to do in the background.  Runs Python code; -1 with an exception. */
 int pool_need_worker(pool_object *pool);
+/* The same from a destructor, which may have interrupted anything. */
+void pool_need_worker_later(pool_object *pool);
 /* The class of an error: what the pool's own class says it is, as a driver's pool may; new reference. */
 PyObject *pool_error(pool_object *pool, core_error error, const char *attribute);
 /* PoolClosedError, or what a pool that was never opened says. */

@@ -29,6 +29,7 @@ PyObject *held_new(pool_object *pool, pool_item *item, bool is_out)
         hold(held, item);
     held->is_out = is_out;
     held->is_suspect = is_out;
+    held->is_entering = held->is_leaving = false;
     held->timeout = pool->timeout;
     return (PyObject *)held;
 }
@@ -79,10 +80,12 @@ static void let_go(held_object *self)
         return;
     }
     PyErr_Fetch(&type, &value, &traceback);
-    if (!is_out)
-        pool_discard(pool, item);
-    if ((is_out ? pool_put(pool, item, true) : pool_need_worker(pool)) < 0)
-        PyErr_WriteUnraisable((PyObject *)pool);
+    if (is_out && !pool_has_forsaken(pool, item)) {
+        pool_take_back(pool, item);
+        pool->counters.bad++;
+    }
+    pool_discard(pool, item);
+    pool_need_worker_later(pool);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -102,12 +105,14 @@ static void held_dealloc(PyObject *object)
 static PyObject *held_enter(PyObject *object, PyObject *unused)
 {
     held_object *self = (held_object *)object;
-    if (self->item != NULL) {
+    if (self->item != NULL || self->is_entering) {
         PyErr_SetString(self->pool->state->errors[CORE_POOL_ERROR],
                         "this connection() was entered already: call pool.connection() for each with statement");
         return NULL;
     }
+    self->is_entering = true;
     pool_item *item = pool_get(self->pool, self->timeout, false);
+    self->is_entering = false;
     if (item == NULL)
         return NULL;
     hold(self, item);
@@ -137,15 +142,26 @@ static PyObject *held_exit(PyObject *object, PyObject *const *arguments, Py_ssiz
     held_object *self = (held_object *)object;
     if (count != 3)
         return PyErr_Format(PyExc_TypeError, "__exit__() takes 3 arguments (%zd given)", count);
-    if (self->item == NULL)
+    if (self->item == NULL || self->is_leaving)
         Py_RETURN_FALSE;
+    self->is_leaving = true; /* end() may call anything */
     bool is_bad = !pool_has_forsaken(self->pool, self->item) && !run_end(self->pool, self->item, arguments[1]);
+    self->is_leaving = false;
     if (self->item == NULL ? PyErr_Occurred() != NULL : pool_put(self->pool, take_item(self), is_bad) < 0)
         return NULL;
     Py_RETURN_FALSE;
 }
 
 /* ---- for AsyncPool, which calls the hooks itself ---- */
+
+/* -1 with PoolError: its object is out, or is not, as it should not be. */
+static int require(const held_object *self, bool is_out)
+{
+    if (self->item == NULL || self->is_out == is_out)
+        return 0;
+    PyErr_SetString(self->pool->state->errors[CORE_POOL_ERROR], is_out ? "the object is not out" : "the object is out");
+    return -1;
+}
 
 PyDoc_STRVAR(held_hand_out_doc, "hand_out($self, by_getconn, /)\n--\n\n"
                                 "Count it as out; the object.  by_getconn: putconn() brings it back, not this.");
@@ -154,7 +170,7 @@ static PyObject *held_hand_out(PyObject *object, PyObject *flag)
 {
     held_object *self = (held_object *)object;
     int by_getconn = PyObject_IsTrue(flag);
-    if (by_getconn < 0)
+    if (by_getconn < 0 || require(self, false) < 0)
         return NULL;
     pool_item *item = self->item;
     if (item == NULL)
@@ -175,12 +191,13 @@ static PyObject *held_take_back(PyObject *object, PyObject *unused)
     held_object *self = (held_object *)object;
     if (self->item == NULL)
         Py_RETURN_FALSE;
+    if (require(self, true) < 0)
+        return NULL;
     if (pool_has_forsaken(self->pool, self->item)) {
         (void)take_item(self);
         Py_RETURN_FALSE;
     }
     self->is_out = false;
-    self->pool->counters.usage_ns += (uint64_t)(pool_now() - self->item->since);
     pool_take_back(self->pool, self->item);
     Py_RETURN_TRUE;
 }
@@ -201,6 +218,8 @@ PyDoc_STRVAR(held_settle_doc, "settle($self, /)\n--\n\nIt is sound: for the next
 static PyObject *held_settle(PyObject *object, PyObject *unused)
 {
     held_object *self = (held_object *)object;
+    if (require(self, false) < 0)
+        return NULL;
     if (self->item != NULL)
         pool_settle(self->pool, take_item(self));
     Py_RETURN_NONE;
@@ -213,7 +232,7 @@ static PyObject *held_discard(PyObject *object, PyObject *flag)
 {
     held_object *self = (held_object *)object;
     int was_lost = PyObject_IsTrue(flag);
-    if (was_lost < 0)
+    if (was_lost < 0 || require(self, false) < 0)
         return NULL;
     if (self->item == NULL)
         Py_RETURN_NONE;

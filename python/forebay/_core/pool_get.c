@@ -10,13 +10,21 @@ int pool_need_worker(pool_object *pool)
     return done == NULL ? -1 : 0;
 }
 
+void pool_need_worker_later(pool_object *pool)
+{
+    PyObject *done = PyObject_CallMethod((PyObject *)pool, "_need_worker_later", NULL);
+    if (done == NULL)
+        PyErr_WriteUnraisable((PyObject *)pool);
+    Py_XDECREF(done);
+}
+
 void pool_return_unused(pool_object *pool, pool_item *item)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     pool_settle(pool, item);
-    if (pool->discarded.count > 0 && pool_need_worker(pool) < 0)
-        PyErr_WriteUnraisable((PyObject *)pool);
+    if (pool->discarded.count > 0)
+        pool_need_worker_later(pool);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -80,9 +88,9 @@ static bool passes_check(pool_object *pool, pool_item *item)
 }
 
 /* Wait in Python; the waiter that comes back has an item. */
-static pool_item *wait_for_item(pool_object *pool, int64_t left)
+static pool_item *wait_for_item(pool_object *pool, int64_t left, int64_t order)
 {
-    PyObject *waiter = PyObject_CallMethod((PyObject *)pool, "_wait_for_object", "d", (double)left / 1e9);
+    PyObject *waiter = PyObject_CallMethod((PyObject *)pool, "_wait_for_object", "dL", (double)left / 1e9, (long long)order);
     if (waiter == NULL)
         return NULL;
     pool_item *item = ((waiter_object *)waiter)->item;
@@ -91,20 +99,14 @@ static pool_item *wait_for_item(pool_object *pool, int64_t left)
     return item;
 }
 
-/* The item used last that is not too old, or one that is waited for. */
-static pool_item *next_item(pool_object *pool, int64_t end)
+/* The item used last, or one that is waited for; order as for waiter_new(). */
+static pool_item *next_item(pool_object *pool, int64_t end, int64_t order)
 {
     pool_item *item = pool_pop_idle(pool);
-    if (item != NULL && item->expires != INT64_MAX && pool_now() >= item->expires) {
-        pool_discard(pool, item);
-        if (pool_need_worker(pool) < 0)
-            return NULL;
-        return next_item(pool, end);
-    }
     if (item != NULL)
         return item;
     int64_t now = pool_now();
-    return wait_for_item(pool, end == INT64_MAX ? INT64_MAX : end > now ? end - now : 0);
+    return wait_for_item(pool, end == INT64_MAX ? INT64_MAX : end > now ? end - now : 0, order);
 }
 
 pool_item *pool_get(pool_object *pool, int64_t timeout, bool by_getconn)
@@ -115,9 +117,10 @@ pool_item *pool_get(pool_object *pool, int64_t timeout, bool by_getconn)
         return NULL;
     }
     pool->counters.requests++;
-    int64_t end = timeout == INT64_MAX ? INT64_MAX : timeout == 0 ? 0 : pool_now() + timeout;
-    for (;;) {
-        pool_item *item = next_item(pool, end);
+    int64_t begun = timeout == 0 ? 0 : pool_now(), order = 0;
+    int64_t end = timeout == INT64_MAX ? INT64_MAX : begun + timeout;
+    for (;; order = begun) { /* a request whose object was dead does not begin at the end of the queue */
+        pool_item *item = next_item(pool, end, order);
         if (item == NULL)
             return NULL;
         if (passes_check(pool, item)) {
@@ -164,7 +167,6 @@ int pool_put(pool_object *pool, pool_item *item, bool is_bad)
         return PyErr_Occurred() ? -1 : 0; /* a parent's */
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    pool->counters.usage_ns += (uint64_t)(pool_now() - item->since);
     pool_take_back(pool, item);
     uint32_t discarded = pool->discarded.count;
     if (is_bad || !passes_reset(pool, item)) {

@@ -69,6 +69,30 @@ void pool_item_free(pool_object *pool, pool_item *item)
     PyMem_Free(item);
 }
 
+/* Whoever has the object still holds what the permit is for: it stays with this
+ * process then. */
+static void end_item(pool_object *pool, pool_item *item)
+{
+    PyObject *permit = Py_REFCNT(item->object) == 1 ? item->permit : NULL;
+    if (permit != NULL)
+        item->permit = NULL;
+    pool_item_free(pool, item);
+    if (permit != NULL && pool->limit != NULL)
+        limit_return(pool->limit, permit);
+    Py_XDECREF(permit);
+}
+
+void pool_free_items(pool_object *pool)
+{
+    item_list *lists[] = { &pool->idle, &pool->used, &pool->discarded };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        while (lists[i]->count > 0)
+            end_item(pool, lists[i]->items[--lists[i]->count]);
+        PyMem_Free(lists[i]->items);
+        lists[i]->items = NULL;
+    }
+}
+
 /* Lifetimes end up to a twentieth early, so that what was made together does not end
  * together. */
 static int64_t choose_expiry(const pool_object *pool, int64_t now)
@@ -104,35 +128,54 @@ int pool_add(pool_object *pool, PyObject *object, PyObject *permit)
 
 pool_item *pool_pop_idle(pool_object *pool)
 {
-    if (pool->idle.count == 0 || pool->waiting != 0)
+    if (pool->waiting != 0)
         return NULL;
-    return pool->idle.items[--pool->idle.count];
+    while (pool->idle.count > 0) {
+        pool_item *item = pool->idle.items[--pool->idle.count];
+        if (item->expires == INT64_MAX || pool_now() < item->expires)
+            return item;
+        pool_discard(pool, item);
+    }
+    return NULL;
+}
+
+/* Code of Forebay's own, as AsyncPool's: not the place that a user looks for. */
+static bool is_ours(const pool_object *pool, PyCodeObject *code)
+{
+    Py_ssize_t count = pool->own_code == NULL ? 0 : PyTuple_GET_SIZE(pool->own_code);
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (PyUnicode_Tailmatch(code->co_filename, PyTuple_GET_ITEM(pool->own_code, i), 0, PY_SSIZE_T_MAX, -1) == 1)
+            return true;
+    return false;
 }
 
 /* The caller's code and instruction: a line is looked up only if it is asked for. */
-static void note_place(pool_item *item)
+static void note_place(const pool_object *pool, pool_item *item)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    if (frame == NULL)
-        return;
-    item->code = (PyObject *)PyFrame_GetCode(frame);
-    item->lasti = PyFrame_GetLasti(frame);
-    Py_DECREF(frame);
+    while (frame != NULL) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        PyFrameObject *outer = is_ours(pool, code) ? PyFrame_GetBack(frame) : NULL;
+        Py_XSETREF(item->code, (PyObject *)code);
+        item->lasti = PyFrame_GetLasti(frame);
+        Py_SETREF(frame, outer);
+    }
 }
 
 void pool_hand_out(pool_object *pool, pool_item *item, bool by_getconn)
 {
+    note_place(pool, item); /* while nobody else can find the item */
     item->by_getconn = by_getconn;
     item->is_fresh = false;
     item->is_told = false;
     item->since = pool_now();
     item->index = pool->used.count;
     push(&pool->used, item);
-    note_place(item);
 }
 
 void pool_take_back(pool_object *pool, pool_item *item)
 {
+    pool->counters.usage_ns += (uint64_t)(pool_now() - item->since);
     pool_item *last = pool->used.items[--pool->used.count];
     pool->used.items[item->index] = last;
     last->index = item->index;

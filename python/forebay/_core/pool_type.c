@@ -31,15 +31,17 @@ static void set_hook(PyObject **hook, PyObject *value)
     Py_XSETREF(*hook, value == Py_None ? NULL : Py_NewRef(value));
 }
 
-PyDoc_STRVAR(pool_configure_doc, "_configure($self, check, reset, end, timeout, lifetime, max_idle, max_waiting, /)\n--\n\n"
-                                 "Hooks, or None; seconds; 0: any number may wait.");
+PyDoc_STRVAR(pool_configure_doc, "_configure($self, check, reset, end, timeout, lifetime, max_idle, max_waiting, own_code, /)\n--\n\n"
+                                 "Hooks, or None; seconds; 0: any number may wait; how names of files begin that are no place\n"
+                                 "of a checkout.");
 
 static PyObject *pool_configure(PyObject *object, PyObject *arguments)
 {
     pool_object *self = pool_of(object);
-    PyObject *check, *reset, *end, *timeout, *lifetime, *max_idle;
+    PyObject *check, *reset, *end, *timeout, *lifetime, *max_idle, *own_code;
     unsigned int max_waiting;
-    if (!PyArg_ParseTuple(arguments, "OOOOOOI:_configure", &check, &reset, &end, &timeout, &lifetime, &max_idle, &max_waiting)
+    if (!PyArg_ParseTuple(arguments, "OOOOOOIO!:_configure", &check, &reset, &end, &timeout, &lifetime, &max_idle, &max_waiting,
+                          &PyTuple_Type, &own_code)
         || !pool_ns_from_object(timeout, &self->timeout) || !pool_ns_from_object(lifetime, &self->lifetime)
         || !pool_ns_from_object(max_idle, &self->max_idle))
         return NULL;
@@ -47,6 +49,7 @@ static PyObject *pool_configure(PyObject *object, PyObject *arguments)
     set_hook(&self->check, check);
     set_hook(&self->reset, reset);
     set_hook(&self->end, end);
+    Py_XSETREF(self->own_code, Py_NewRef(own_code));
     Py_RETURN_NONE;
 }
 
@@ -119,19 +122,23 @@ static PyObject *pool_drain(PyObject *object, PyObject *unused)
 
 /* ---- waiting ---- */
 
-PyDoc_STRVAR(pool_enqueue_doc, "_enqueue($self, wake, /)\n--\n\n"
-                               "A place in the queue; wake() is called when the wait is over.  PoolClosedError,\n"
-                               "TooManyRequestsError.");
+PyDoc_STRVAR(pool_enqueue_doc, "_enqueue($self, wake, order, /)\n--\n\n"
+                               "A place in the queue; wake() is called when the wait is over.  order: 0, or for who was\n"
+                               "there before when it came (time.monotonic_ns()).  PoolClosedError, TooManyRequestsError.");
 
-static PyObject *pool_enqueue(PyObject *object, PyObject *wake)
+static PyObject *pool_enqueue(PyObject *object, PyObject *arguments)
 {
     pool_object *self = pool_of(object);
+    PyObject *wake;
+    long long order;
+    if (!PyArg_ParseTuple(arguments, "OL:_enqueue", &wake, &order))
+        return NULL;
     if (self->phase != POOL_OPEN) {
         self->counters.errors++;
         pool_raise_closed(self);
         return NULL;
     }
-    if (self->max_waiting != 0 && self->waiting >= self->max_waiting) {
+    if (order == 0 && self->max_waiting != 0 && self->waiting >= self->max_waiting) {
         self->counters.errors++;
         PyObject *error = pool_error(self, CORE_TOO_MANY_REQUESTS_ERROR, "_too_many_error");
         PyErr_Format(error, "%u requests wait for an object already, as many as max_waiting allows", self->waiting);
@@ -139,7 +146,7 @@ static PyObject *pool_enqueue(PyObject *object, PyObject *wake)
         return NULL;
     }
     self->counters.queued++;
-    return (PyObject *)waiter_new(self, wake);
+    return (PyObject *)waiter_new(self, wake, order);
 }
 
 PyDoc_STRVAR(pool_count_error_doc, "_count_error($self, /)\n--\n\nA request ended without an object.");
@@ -156,9 +163,7 @@ PyDoc_STRVAR(pool_take_idle_doc, "_take_idle($self, /)\n--\n\n"
 static PyObject *pool_take_idle(PyObject *object, PyObject *unused)
 {
     pool_object *self = pool_of(object);
-    pool_item *item;
-    while ((item = pool_pop_idle(self)) != NULL && item->expires != INT64_MAX && pool_now() >= item->expires)
-        pool_discard(self, item);
+    pool_item *item = pool_pop_idle(self);
     if (item == NULL)
         Py_RETURN_NONE;
     PyObject *held = held_new(self, item, false);
@@ -303,13 +308,12 @@ static PyObject *pool_next_job(PyObject *object, PyObject *may_create)
 }
 
 PyDoc_STRVAR(pool_begin_create_doc, "_begin_create($self, /)\n--\n\n"
-                                    "True: somebody waits for an object that nobody creates; the caller is to, as after\n"
-                                    "_next_job().");
+                                    "True: an object is wanted that nobody creates; the caller is to, as after _next_job().");
 
 static PyObject *pool_begin_create(PyObject *object, PyObject *unused)
 {
     pool_object *self = pool_of(object);
-    bool is_wanted = one_is_waited_for(self);
+    bool is_wanted = one_is_wanted(self);
     self->creating += is_wanted;
     return PyBool_FromLong(is_wanted);
 }
@@ -317,6 +321,11 @@ static PyObject *pool_begin_create(PyObject *object, PyObject *unused)
 static PyObject *pool_get_waited_for(PyObject *object, void *unused)
 {
     return PyBool_FromLong(one_is_waited_for(pool_of(object)));
+}
+
+static PyObject *pool_get_wanted(PyObject *object, void *unused)
+{
+    return PyBool_FromLong(one_is_wanted(pool_of(object)));
 }
 
 PyDoc_STRVAR(pool_closed_doc, "_closed($self, /)\n--\n\nA worker has closed what _next_job() gave it.");
@@ -327,7 +336,7 @@ static PyObject *pool_closed(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(pool_created_doc, "_created($self, object, permit, seconds, /)\n--\n\nA worker has made one.");
+PyDoc_STRVAR(pool_created_doc, "_created($self, object, permit, seconds, /)\n--\n\nA worker has made one.  If this fails, _create_failed() is to be called.");
 
 static PyObject *pool_created(PyObject *object, PyObject *arguments)
 {
@@ -339,8 +348,11 @@ static PyObject *pool_created(PyObject *object, PyObject *arguments)
     self->creating--;
     self->counters.made++;
     self->counters.make_ns += (uint64_t)(seconds * 1e9);
-    if (pool_add(self, Py_NewRef(made), permit == Py_None ? NULL : Py_NewRef(permit)) < 0)
+    if (pool_add(self, Py_NewRef(made), permit == Py_None ? NULL : Py_NewRef(permit)) < 0) {
+        self->creating++;
+        self->counters.made--;
         return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -587,14 +599,6 @@ static int pool_clear(PyObject *object)
     return 0;
 }
 
-static void free_list(pool_object *pool, item_list *list)
-{
-    while (list->count > 0)
-        pool_item_free(pool, list->items[--list->count]);
-    PyMem_Free(list->items);
-    list->items = NULL;
-}
-
 static void pool_dealloc(PyObject *object)
 {
     pool_object *self = pool_of(object);
@@ -603,10 +607,9 @@ static void pool_dealloc(PyObject *object)
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(object);
     (void)pool_clear(object);
-    free_list(self, &self->idle);
-    free_list(self, &self->used);
-    free_list(self, &self->discarded);
+    pool_free_items(self);
     Py_CLEAR(self->limit);
+    Py_CLEAR(self->own_code);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -624,7 +627,7 @@ static PyMethodDef pool_methods[] = {
     { "_begin", pool_begin, METH_NOARGS, pool_begin_doc },
     { "_finish", pool_finish, METH_NOARGS, pool_finish_doc },
     { "_drain", pool_drain, METH_NOARGS, pool_drain_doc },
-    { "_enqueue", pool_enqueue, METH_O, pool_enqueue_doc },
+    { "_enqueue", pool_enqueue, METH_VARARGS, pool_enqueue_doc },
     { "_count_error", pool_count_error, METH_NOARGS, pool_count_error_doc },
     { "_count_request", pool_count_request, METH_NOARGS, pool_count_request_doc },
     { "_take_idle", pool_take_idle, METH_NOARGS, pool_take_idle_doc },
@@ -654,6 +657,7 @@ static PyGetSetDef pool_properties[] = {
     { "min_size", pool_get_min_size, NULL, "Objects that are kept, used or not.", NULL },
     { "max_size", pool_get_max_size, NULL, "The most objects there are at a time.", NULL },
     { "_waited_for", pool_get_waited_for, NULL, "Somebody waits for an object that nobody creates.", NULL },
+    { "_wanted", pool_get_wanted, NULL, "The same, or there are fewer than min_size.", NULL },
     { "_counts", pool_get_counts, NULL, "Objects idle, out, to be closed, being closed.", NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };

@@ -3,15 +3,22 @@
  * it was given meanwhile goes to the next. */
 #include "pool.h"
 
-static void enqueue(waiter_object *waiter)
+/* Most come last: a search from the end would ask all for one that has its place again. */
+static waiter_object *next_of(const pool_object *pool, int64_t order)
+{
+    waiter_object *next = order == INT64_MAX ? NULL : pool->first;
+    while (next != NULL && next->order <= order)
+        next = next->next;
+    return next;
+}
+
+static void enqueue_before(waiter_object *waiter, waiter_object *next)
 {
     pool_object *pool = waiter->pool;
-    waiter->previous = pool->last;
-    if (pool->last != NULL)
-        pool->last->next = waiter;
-    else
-        pool->first = waiter;
-    pool->last = waiter;
+    waiter->next = next;
+    waiter->previous = next != NULL ? next->previous : pool->last;
+    *(waiter->previous != NULL ? &waiter->previous->next : &pool->first) = waiter;
+    *(next != NULL ? &next->previous : &pool->last) = waiter;
     pool->waiting++;
 }
 
@@ -27,7 +34,7 @@ void waiter_leave(waiter_object *waiter)
     pool->waiting--;
 }
 
-waiter_object *waiter_new(pool_object *pool, PyObject *wake)
+waiter_object *waiter_new(pool_object *pool, PyObject *wake, int64_t order)
 {
     waiter_object *waiter = PyObject_New(waiter_object, pool->state->waiter_type);
     if (waiter == NULL)
@@ -37,8 +44,8 @@ waiter_object *waiter_new(pool_object *pool, PyObject *wake)
     waiter->item = NULL;
     waiter->phase = WAITER_QUEUED;
     waiter->since = pool_now();
-    waiter->previous = waiter->next = NULL;
-    enqueue(waiter);
+    waiter->order = order != 0 ? order : waiter->since;
+    enqueue_before(waiter, next_of(pool, order != 0 ? order : INT64_MAX));
     return waiter;
 }
 
