@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of drivers' pools see from the server's side."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -13,40 +12,57 @@ import forebay
 from forking import fork_to_run, wait_for
 
 
+killed = set()  # pids of processes whose connections are the server's to notice
+
+
 class Database:
     """A view of a PostgreSQL server from outside the pools; `name` is what they connect as."""
 
     def __init__(self, server, name):
         self.server = server
         self.name = name
-        self.conninfo = f"{server.conninfo} application_name={name}"
-        self.url = f"{server.url}&application_name={name}"
         self.connection = psycopg.connect(server.conninfo, autocommit=True)
+
+    @property
+    def application(self):
+        """As which a process connects."""
+        return f"{self.name}-{os.getpid()}"
+
+    @property
+    def conninfo(self):
+        return f"{self.server.conninfo} application_name={self.application}"
+
+    @property
+    def url(self):
+        return f"{self.server.url}&application_name={self.application}"
 
     def ask(self, query, *arguments):
         return self.connection.execute(query, arguments).fetchone()[0]
 
+    def rows(self):
+        """The pools' connections that the server counts: process, backend, state."""
+        query = "SELECT application_name, pid, state FROM pg_stat_activity WHERE starts_with(application_name, %s)"
+        rows = self.connection.execute(query, [f"{self.name}-"]).fetchall()
+        return [(int(name.rpartition("-")[2]), pid, state) for name, pid, state in rows]
+
     def count(self):
-        """Connections of the pools that the server counts."""
-        return self.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", self.name)
+        """Those of processes that were not killed: a killed one's backend goes on until it wants to answer."""
+        return sum(process not in killed for process, _, _ in self.rows())
 
     def active(self):
         """Those that are in the midst of a command."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'"
-        return self.ask(query, self.name)
+        return sum(state == "active" for _, _, state in self.rows())
 
     def pids(self):
-        query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
-        return {pid for (pid,) in self.connection.execute(query, [self.name])}
+        return {pid for _, pid, _ in self.rows()}
 
     def terminate(self, pid):
         """End a connection from the server's side; it is gone when this returns."""
         self.ask("SELECT pg_terminate_backend(%s, 10000)", pid)
 
     def close(self):
-        self.connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = %s", [self.name]
-        )
+        for pid in self.pids():
+            self.terminate(pid)
         self.connection.close()
 
 
@@ -93,8 +109,8 @@ def storm(path, work, *, processes, seconds):
     children = [fork_to_run(go) for _ in range(processes)]
     for number in range(processes // 2):
         time.sleep(seconds / processes)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(children[number], signal.SIGKILL)
+        killed.add(children[number])
+        os.kill(children[number], signal.SIGKILL)  # not reaped yet, so it is there
         wait_for(children[number], None)
         children.append(fork_to_run(go))
     for child in children[processes // 2 :]:

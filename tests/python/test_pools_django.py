@@ -44,7 +44,7 @@ def run(database, postgres):
     """Run a program under Django; `pool`: the option."""
 
     def run(program, pool=True, **settings):
-        options = {"pool": pool, "application_name": database.name}
+        options = {"pool": pool, "application_name": database.application}
         where = {"ENGINE": "forebay.pools.django.postgresql", "NAME": "postgres", "USER": "postgres", "HOST": postgres.host,
                  "PORT": str(postgres.port), "OPTIONS": options, **settings}  # fmt: skip
         text = textwrap.dedent(PROLOGUE) + textwrap.dedent(program)

@@ -388,7 +388,7 @@ def test_the_connections_of_a_killed_parent_end_though_a_child_lives(database):
     os.kill(pid, signal.SIGKILL)
     wait_for(pid, -signal.SIGKILL)
     try:
-        until(lambda: database.count() == 0)
+        until(lambda: not database.rows())
     finally:
         os.kill(child, signal.SIGKILL)
         os.close(read)
@@ -399,7 +399,7 @@ def test_the_connections_of_a_killed_parent_end_though_a_child_lives(database):
 
 
 def test_the_server_never_counts_more_than_host_max(database, path):
-    """Processes that come, use connections, and are killed in the midst of it."""
+    """Processes that come, use connections, and are killed in the midst of it; those of the killed aside."""
     forebay.open(path, "1MiB").close()
 
     def work(arena, goes_on):

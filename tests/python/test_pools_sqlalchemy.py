@@ -37,7 +37,7 @@ def table(database):
 def url_of(database, driver):
     """asyncpg by SQLAlchemy takes application_name another way."""
     url = database.url.replace("postgresql://", f"postgresql+{driver}://")
-    return url if driver == "psycopg" else url.replace(f"&application_name={database.name}", "")
+    return url if driver == "psycopg" else url.replace(f"&application_name={database.application}", "")
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ def driver(request):
 def async_engine_of(database, driver):
     def make(kind=AsyncForebayPool, **options):
         if driver == "asyncpg":
-            options["connect_args"] = {"server_settings": {"application_name": database.name}}
+            options["connect_args"] = {"server_settings": {"application_name": database.application}}
         return create_async_engine(url_of(database, driver), poolclass=kind, **options)
 
     return make

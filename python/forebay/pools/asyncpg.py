@@ -152,11 +152,10 @@ class Pool(AsyncPool[Any]):
             finally:
                 await await_end(end)
 
-        inactive = max_inactive_connection_lifetime
         super().__init__(
             create, min_size=min(max_size, 10) if min_size is None else min_size, max_size=max_size, check=is_alive, reset=put_in_order, close=close, fileno=_descriptor,
             timeout=float("inf") if acquire_timeout is None else acquire_timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
-            max_idle=None if not inactive else inactive, reconnect_timeout=reconnect_timeout,
+            max_idle=max_inactive_connection_lifetime or None, reconnect_timeout=reconnect_timeout,
             leak_after=leak_after, name=name, arena=arena, host_max=host_max, update=update,
         )  # fmt: skip
         self._setup = setup

@@ -13,17 +13,17 @@ docs/driver-pools.md says what is different.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import weakref
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, ClassVar, Union, cast
+from typing import Any, ClassVar, cast
 
 import forebay
 from forebay._pool import Pool
 from forebay._pool_async import AsyncPool
 from forebay._pool_async_workers import call
+from forebay._pool_log import logger
 from forebay.pools._hang_up import another_end, await_end, wait_for_end
 from forebay.pools._missing import missing
 
@@ -41,12 +41,11 @@ if sys.version_info >= (3, 13):
 else:
     from typing_extensions import TypeVar  # psycopg needs it
 
-logger = logging.getLogger("forebay.pool")
 C = TypeVar("C", bound="psycopg.Connection[Any]", default="psycopg.Connection[psycopg.rows.TupleRow]")
 AC = TypeVar("AC", bound="psycopg.AsyncConnection[Any]", default="psycopg.AsyncConnection[psycopg.rows.TupleRow]")
-Conninfo = Union[str, Callable[[], str]]
-Kwargs = Union[dict[str, Any], Callable[[], dict[str, Any]], None]
-Seconds = Union[float, timedelta]
+Conninfo = str | Callable[[], str]
+Kwargs = dict[str, Any] | Callable[[], dict[str, Any]] | None
+Seconds = float | timedelta
 IDLE, UNKNOWN = TransactionStatus.IDLE, TransactionStatus.UNKNOWN
 OPEN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
