@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of drivers' pools see from the server's side."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -10,7 +12,6 @@ import psycopg
 
 import forebay
 from forking import fork_to_run, wait_for
-
 
 killed = set()  # pids of processes whose connections are the server's to notice
 
@@ -64,6 +65,31 @@ class Database:
         for pid in self.pids():
             self.terminate(pid)
         self.connection.close()
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """A server, or a backend, that stands still: it does not see that a client hangs up."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def keeps(condition):
+    """It is so, and stays so for a while."""
+    for _ in range(50):
+        assert condition()
+        time.sleep(0.001)
+    return True
+
+
+async def akeeps(condition):
+    for _ in range(50):
+        assert condition()
+        await asyncio.sleep(0.001)
+    return True
 
 
 class Watch(threading.Thread):

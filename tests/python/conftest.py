@@ -75,6 +75,12 @@ def postgres(server_folder):
         yield server
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A permit is not given back before the server has hung up, however long that takes."""
+    monkeypatch.setattr("forebay.pools._hang_up.PATIENCE", 60.0)
+
+
 @pytest.fixture(scope="session")
 def redis_server(server_folder):
     with servers.start_redis(server_folder) as server:

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 import forebay
-from backends import Database, Watch, storm
+from backends import Database, Watch, akeeps, stopped, storm
 from forebay.pools.asyncpg import Pool, create_pool
 from forking import fork_to_run, wait_for
 
@@ -271,6 +271,22 @@ def test_a_child_has_connections_and_a_loop_of_its_own(database):
             assert await pool.fetchval("SELECT pg_backend_pid()") == mine
 
     asyncio.run(main())
+
+
+def test_a_permit_is_given_back_when_the_server_has_hung_up(run, database, arena, patient):
+    async def main():
+        async with of(database, min_size=0, max_size=1, arena=arena, host_max=1, name="shop") as pool:
+            async with pool.acquire() as connection:
+                pid = connection.get_server_pid()
+            with stopped(pid):
+                await pool.drain()
+                while not connection.is_closed():
+                    await asyncio.sleep(0.001)
+                assert await akeeps(lambda: arena.limits()["shop"]["held"] == 1)
+            while arena.limits()["shop"]["held"]:
+                await asyncio.sleep(0.001)
+
+    run(main())
 
 
 def test_the_server_never_counts_more_than_host_max(database, path):

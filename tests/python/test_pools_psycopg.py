@@ -7,8 +7,8 @@ import inspect
 import logging
 import os
 import signal
+import socket
 import threading
-import time
 import warnings
 import weakref
 
@@ -18,7 +18,8 @@ import pytest
 from psycopg.pq import TransactionStatus
 
 import forebay
-from backends import Database, Watch, storm
+from backends import Database, Watch, akeeps, keeps, stopped, storm
+from forebay.pools import _hang_up
 from forebay.pools.psycopg import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 from forking import fork_to_run, wait_for
 from pooled import Call, until
@@ -602,16 +603,48 @@ def test_async_pools_of_processes_stay_within_host_max(run, database, path):
     assert 2 <= watch.most <= 4
 
 
-def test_the_permit_is_given_back_when_the_server_has_hung_up(database, arena):
+def test_a_permit_is_given_back_when_the_server_has_hung_up(database, arena, patient):
     """Not before: another process would connect while the server still counts this one."""
-    from forebay.pools import _hang_up
+    with ConnectionPool(database.conninfo, min_size=0, max_size=1, arena=arena, host_max=1, name="shop") as pool:
+        with pool.connection() as connection:
+            pid = connection.info.backend_pid
+        with stopped(pid):
+            pool.drain()
+            until(lambda: connection.closed)
+            assert keeps(lambda: arena.limits()["shop"]["held"] == 1)
+        until(lambda: arena.limits()["shop"]["held"] == 0)
 
+
+def test_async_a_permit_is_given_back_when_the_server_has_hung_up(run, database, arena, patient):
+    async def main():
+        options = {"arena": arena, "host_max": 1, "name": "shop"}
+        async with AsyncConnectionPool(database.conninfo, min_size=0, max_size=1, **options) as pool:
+            async with pool.connection() as connection:
+                pid = connection.info.backend_pid
+            with stopped(pid):
+                await pool.drain()
+                while not connection.closed:
+                    await asyncio.sleep(0.001)
+                assert await akeeps(lambda: arena.limits()["shop"]["held"] == 1)
+            while arena.limits()["shop"]["held"]:
+                await asyncio.sleep(0.001)
+
+    run(main())
+
+
+def test_a_server_that_does_not_hang_up_keeps_no_permit_for_ever(database, arena, monkeypatch):
+    monkeypatch.setattr("forebay.pools._hang_up.PATIENCE", 0.05)
+    with ConnectionPool(database.conninfo, min_size=0, max_size=1, arena=arena, host_max=1, name="shop") as pool:
+        with pool.connection() as connection:
+            pid = connection.info.backend_pid
+        with stopped(pid):
+            pool.drain()
+            until(lambda: arena.limits()["shop"]["held"] == 0)
+
+
+def test_what_has_no_socket_is_not_waited_for():
     assert _hang_up.another_end(None) is None and _hang_up.another_end(-1) is None
-    with psycopg.connect(database.conninfo) as connection:
-        end = _hang_up.another_end(connection.fileno())
-        connection.close()
-        began = time.monotonic()
-        _hang_up.wait_for_end(end)
-        assert time.monotonic() - began < _hang_up.PATIENCE
-        assert database.count() == 0
     _hang_up.wait_for_end(None)
+    _hang_up.hang_up(None)
+    with socket.socket() as never_connected:
+        _hang_up.hang_up(never_connected)

@@ -7,7 +7,7 @@ import pymemcache
 import pytest
 
 import forebay
-from backends import Watch, storm
+from backends import Watch, keeps, stopped, storm
 from forebay.pools.pymemcache import HashClient, PooledClient, _limit_name
 from forebay.testing import servers
 from forking import fork_to_run, wait_for
@@ -145,6 +145,16 @@ def test_a_child_has_connections_of_its_own(client):
     wait_for(fork_to_run(child))
     assert client.get("k") == b"v"
     assert client.client_pool.free == (mine,)
+
+
+def test_a_permit_is_given_back_when_the_server_has_hung_up(server, memcached_server, arena, patient):
+    client = PooledClient(server, max_pool_size=1, arena=arena, host_max=1, name="shop")
+    client.version()
+    with stopped(memcached_server.process.pid):
+        closed = Call(client.close)
+        assert keeps(lambda: arena.limits()["shop"]["held"] == 1)
+    closed.result()
+    until(lambda: arena.limits()["shop"]["held"] == 0)
 
 
 def test_the_server_never_counts_more_than_host_max(server, connections, path):

@@ -15,7 +15,7 @@ import valkey
 import forebay
 import forebay.pools.redis
 import forebay.pools.valkey
-from backends import Watch, storm
+from backends import Watch, keeps, stopped, storm
 from forebay.testing import servers
 from forking import fork_to_run, wait_for
 from pooled import Call, until
@@ -334,6 +334,16 @@ def test_the_server_never_counts_more_than_host_max(make, client_of, clients, pa
         storm(path, work, processes=4, seconds=2)
     assert watch.looks > 20
     assert 2 <= watch.most <= 4
+
+
+def test_a_permit_is_given_back_when_the_server_has_hung_up(make, redis_server, arena, patient):
+    pool = make(max_connections=1, arena=arena, host_max=1, name="shop")
+    pool.release(pool.get_connection("PING"))
+    with stopped(redis_server.process.pid):
+        closed = Call(pool.close)
+        assert keeps(lambda: arena.limits()["shop"]["held"] == 1)
+    closed.result()
+    until(lambda: arena.limits()["shop"]["held"] == 0)
 
 
 def test_the_connections_of_a_killed_holder_are_there_for_others(make, path, arena):

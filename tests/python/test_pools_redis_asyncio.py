@@ -12,7 +12,7 @@ import valkey.asyncio
 import forebay
 import forebay.pools.redis_asyncio
 import forebay.pools.valkey_asyncio
-from backends import Watch, storm
+from backends import Watch, akeeps, stopped, storm
 from forking import fork_to_run, wait_for
 
 DRIVERS = {
@@ -73,7 +73,8 @@ def test_commands_go_through_the_pool(make, client_of, clients):
         assert await client.get("n") == b"52"
         assert 1 <= clients() <= 2
         await pool.aclose()
-        assert clients() == 0
+        while clients():
+            await asyncio.sleep(0.001)
         assert await client.ping()
         await pool.aclose()
 
@@ -215,6 +216,20 @@ def test_a_child_has_connections_and_a_loop_of_its_own(make, client_of):
         wait_for(fork_to_run(child))
         assert await client.client_id() == mine
         await pool.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_permit_is_given_back_when_the_server_has_hung_up(make, redis_server, arena, patient):
+    async def main():
+        pool = make(max_connections=1, arena=arena, host_max=1, name="shop")
+        await pool.release(await pool.get_connection("PING"))
+        with stopped(redis_server.process.pid):
+            closed = asyncio.create_task(pool.aclose())
+            assert await akeeps(lambda: arena.limits()["shop"]["held"] == 1)
+        await closed
+        while arena.limits()["shop"]["held"]:
+            await asyncio.sleep(0.001)
 
     asyncio.run(main())
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import QueuePool
 
 import forebay
-from backends import Database, Watch, storm
+from backends import Database, Watch, akeeps, keeps, stopped, storm
 from forebay.pools.sqlalchemy import AsyncForebayPool, ForebayPool, poolclass
 from forking import fork_to_run, wait_for
 from pooled import Call, until
@@ -271,6 +271,32 @@ def test_the_server_never_counts_more_than_host_max(database, path):
         storm(path, work, processes=4, seconds=2)
     assert watch.looks > 50
     assert 2 <= watch.most <= 4
+
+
+def test_a_permit_is_given_back_when_the_server_has_hung_up(engine_of, arena, patient):
+    engine = engine_of(poolclass(arena=arena, host_max=1, name="shop"), pool_size=1, max_overflow=0)
+    with engine.connect() as connection:
+        pid = pid_of(connection)
+    with stopped(pid):
+        disposed = Call(engine.dispose)
+        assert keeps(lambda: arena.limits()["shop"]["held"] == 1)
+    disposed.result()
+    until(lambda: arena.limits()["shop"]["held"] == 0)
+
+
+def test_async_a_permit_is_given_back_when_the_server_has_hung_up(async_engine_of, arena, patient):
+    async def main():
+        engine = async_engine_of(poolclass(arena=arena, host_max=1, name="shop", asyncio=True), pool_size=1, max_overflow=0)
+        async with engine.connect() as connection:
+            pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+        with stopped(pid):
+            await engine.sync_engine.pool._objects.drain()
+            assert await akeeps(lambda: arena.limits()["shop"]["held"] == 1)
+        while arena.limits()["shop"]["held"]:
+            await asyncio.sleep(0.001)
+        await engine.dispose()
+
+    asyncio.run(main())
 
 
 def test_the_connections_of_a_killed_holder_are_there_for_others(database, path, arena):

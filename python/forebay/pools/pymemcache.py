@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 import weakref
 import zlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -57,8 +58,8 @@ def _end(client: Any, error: BaseException | None) -> None:
 class Clients:
     """What PooledClient uses of a pymemcache.pool.ObjectPool, on a forebay.Pool."""
 
-    def __init__(self, pool: Pool[Any]) -> None:
-        self.pool = pool
+    def __init__(self, pool: Pool[Any], close: Callable[[Any], None]) -> None:
+        self.pool, self._close = pool, close
         self.max_size = pool.max_size
 
     def get_and_release(self, destroy_on_fail: bool = False) -> AbstractContextManager[Any]:
@@ -82,7 +83,7 @@ class Clients:
         """End all connections; those in use when they come back."""
         for _ in range(self.pool._counts[0]):
             if (held := self.pool._take_oldest()) is not None:
-                held.object.close()
+                self._close(held.object)
                 held.settle()
         self.pool.drain()
 
@@ -139,11 +140,12 @@ class PooledClient(_PooledClient):  # type: ignore[misc]  # not typed
                 hang_up(_socket_of(client))
             client.close()
 
-        self.client_pool = Clients(Pool(
+        pool = Pool[Any](
             create, min_size=0, max_size=2**31 - 1 if max_pool_size is None else max_pool_size, end=_end, close=close, fileno=_descriptor,
             timeout=float("inf") if acquire_timeout is None else acquire_timeout, max_waiting=max_waiting, max_lifetime=max_lifetime,
             max_idle=pool_idle_timeout or None, leak_after=leak_after, name=name, arena=arena, host_max=host_max, update=update,
-        ))  # fmt: skip
+        )  # fmt: skip
+        self.client_pool = Clients(pool, close)
 
     @property
     def stats_of_pool(self) -> dict[str, int]:
