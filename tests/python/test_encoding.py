@@ -585,7 +585,10 @@ def test_a_value_that_contains_itself_is_a_value_error():
 
 
 def test_failing_leaves_no_references_behind():
-    marker = object()
+    class Unknown:
+        pass
+
+    marker = Unknown()
     bad = {"a": [1, (2, marker)]}
     before = sys.getrefcount(marker), sys.getrefcount(type(marker)), sys.getrefcount(bad)
     for _ in range(100):

@@ -209,15 +209,18 @@ def test_a_coroutine_function_stays_one(arena):
 
 
 def test_clear_and_invalidate(arena, counted):
-    function, other = arena.memoize(counted), arena.memoize(name="other")(Counted())
+    function = arena.memoize(counted)
+    others = [arena.memoize(name=f"other {n}")(Counted()) for n in range(4)]
     for number in range(10):
         function(number)
-    other(1)
+    for other in others:
+        other(1)
     assert function.invalidate(3) is True and function.invalidate(3) is False
     assert function.cache_info().currsize == 9
     function.cache_clear()
     assert function.cache_info().currsize == 0
-    assert other.cache_info().currsize == 1
+    # a function is a tag, and one in 2,048 shares the cleared one's counter
+    assert sum(other.cache_info().currsize for other in others) >= 3
     function(1)
     assert counted.calls == 11
 

