@@ -188,16 +188,9 @@ class Pool(PoolBase[T]):
         try:
             self._attempts.ask_again()
             self._need_worker()
-            return self._wait_with(waiter, over, timeout)
+            over.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+            self._require_given(waiter, timeout)
+            return waiter
         except BaseException:
             waiter.abandon()
             raise
-
-    def _wait_with(self, waiter: Waiter, over: _thread.LockType, timeout: float) -> Waiter:
-        if not over.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)) and not waiter.withdraw() and not waiter.refused:
-            self._count_error()
-            raise self._timeout_error(self._explain_timeout(timeout)) from self._error
-        if waiter.refused:
-            self._count_error()
-            raise self._closed_error(f"the pool {self.name!r} was closed while this request waited")
-        return waiter

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack
 
 import forebay
-from forebay._core import Held, Waiter
+from forebay._core import Held
 from forebay._pool_async_workers import AsyncWorkers, call
 from forebay._pool_base import Left, PoolBase, PoolOptions, T, _seconds
 from forebay._pool_limit import HostLimit
@@ -189,19 +189,11 @@ class AsyncPool(PoolBase[T]):
             self._need_worker()
             if timeout > 0:
                 await asyncio.wait([future], timeout=None if timeout == float("inf") else timeout)
-            return self._end_of_wait(waiter, seconds)
+            self._require_given(waiter, seconds)
+            return self._held_by(waiter)
         except BaseException:
             waiter.abandon()
             raise
-
-    def _end_of_wait(self, waiter: Waiter, timeout: float) -> Held:
-        if waiter.refused:
-            self._count_error()
-            raise self._closed_error(f"the pool {self.name!r} was closed while this request waited")
-        if not waiter.withdraw():
-            self._count_error()
-            raise self._timeout_error(self._explain_timeout(timeout)) from self._error
-        return self._held_by(waiter)
 
     def _wake_of(self, future: asyncio.Future[None]) -> Callable[[], None]:
         """Called in the loop, but for destructors in other threads."""

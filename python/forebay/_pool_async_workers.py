@@ -13,15 +13,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from forebay._pool_attempts import Attempts
+from forebay._pool_background import LINGER, LONGEST_SLEEP, Background
 from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool_async import AsyncPool
     from forebay._pool_base import Left
-
-LINGER = 10.0
-LONGEST_SLEEP = 86400.0
 
 
 async def call(hook: Callable[..., Any], *arguments: Any) -> Any:
@@ -30,12 +27,9 @@ async def call(hook: Callable[..., Any], *arguments: Any) -> Any:
     return await found if inspect.isawaitable(found) else found
 
 
-class AsyncWorkers:
+class AsyncWorkers(Background):
     def __init__(self, pool: AsyncPool[Any]) -> None:
-        self.pool = weakref.ref(pool)
-        self.name = pool.name
-        self.most = pool.num_workers
-        self.attempts = Attempts(pool.reconnect_timeout)
+        super().__init__(pool)
         self.loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self.called: asyncio.Event | None = None
         self.leader: asyncio.Task[None] | None = None
@@ -80,17 +74,6 @@ class AsyncWorkers:
                     return
             if self._is_over() and not self.tasks:
                 return
-
-    def _is_over(self) -> bool:
-        """The pool is gone, or closed and nothing of it is left to be closed."""
-        pool = self.pool()
-        return pool is None or (pool.closed and not any(pool._counts[1:]))
-
-    def _due(self) -> float:
-        pool = self.pool()
-        if pool is None or self._is_over():
-            return math.inf
-        return min(pool._due(), pool._until_leak(), pool._until_try())
 
     def _begin_what_there_is(self) -> None:
         pool = self.pool()

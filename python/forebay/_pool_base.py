@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
-from forebay._core import Arena, ClosedError, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError
+from forebay._core import Arena, ClosedError, Limit, PoolClosedError, PoolCore, PoolTimeoutError, TooManyRequestsError, Waiter
 from forebay._pool_attempts import Attempts
 from forebay._pool_fork import ForkGate, descriptor_of, forget_descriptor, pools_of_process
 from forebay._pool_log import logger
@@ -75,6 +75,13 @@ def close_of(value: Any) -> Any:
     return close() if callable(close) else None
 
 
+def give_back(limit: Limit | None, permit: bytes | None) -> None:
+    """What there is of them."""
+    if permit is not None and limit is not None:
+        with suppress(ClosedError):  # the limit was dropped
+            limit.give_back(permit)
+
+
 class Left(NamedTuple):
     """Objects of a pool that is gone, each with its permit or None."""
 
@@ -83,9 +90,7 @@ class Left(NamedTuple):
     limit: Limit | None
 
     def give_back(self, permit: bytes | None) -> None:
-        if permit is not None and self.limit is not None:
-            with suppress(ClosedError):  # the limit was dropped
-                self.limit.give_back(permit)
+        give_back(self.limit, permit)
 
     def end_unclosed(self) -> None:
         """No loop is there to close them in: their destructors are all there is."""
@@ -183,7 +188,7 @@ class PoolBase(PoolCore, Generic[T]):
         )
         self._timeout = _seconds(timeout, "timeout")
         self._limit = self._limit_of(arena, host_max, name, update)
-        self._host_max, self._arena = host_max, arena
+        self._arena = arena
         self._set_limit(self._limit)
         self._set_size(least, most)
         pools_of_process.add(self)
@@ -247,6 +252,15 @@ class PoolBase(PoolCore, Generic[T]):
             text += f"; none could be made: {self._error!r}"
         return text
 
+    def _require_given(self, waiter: Waiter, timeout: float) -> None:
+        """At the end of a wait; raises if nothing was given."""
+        if waiter.refused:
+            self._count_error()
+            raise self._closed_error(f"the pool {self.name!r} was closed while this request waited")
+        if not waiter.withdraw():
+            self._count_error()
+            raise self._timeout_error(self._explain_timeout(timeout)) from self._error
+
     def _is_filled(self) -> bool:
         idle, out, _, _ = self._counts
         return idle + out >= self.min_size
@@ -262,13 +276,8 @@ class PoolBase(PoolCore, Generic[T]):
 
     # ---- the machine's limit ----
 
-    def _may_create(self) -> bool:
-        return self._attempts.may_create()
-
     def _give_back(self, permit: bytes | None) -> None:
-        if permit is not None and self._limit is not None:
-            with suppress(ClosedError):  # the limit was dropped
-                self._limit.give_back(permit)
+        give_back(self._limit, permit)
 
     def _may_try(self) -> bool:
         """Is there any sense in creating one now, or in asking for a permit?"""

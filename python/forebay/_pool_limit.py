@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay._pool_base import PoolBase
 
 SLICE = 0.1  # seconds until a thread looks again whether it is needed
-LINGER = 10.0
+LOOKS = 10  # without an object, one after another: then nobody need watch
 WITHOUT_NEED = 1.0  # seconds until a permit is tried for again that is only for min_size
 
 
@@ -64,7 +64,7 @@ class HostLimit:
 
     def _is_needed(self) -> bool:
         pool = self.pool()
-        return pool is not None and pool._needs_permit() and pool._may_create()
+        return pool is not None and pool._needs_permit() and pool._attempts.may_create()
 
     def _wait(self) -> None:
         try:
@@ -115,8 +115,8 @@ class HostLimit:
             raise
 
     def _watch_for_long(self) -> None:
-        looks = 0  # without an object, one after another
-        while looks < LINGER:
+        looks = 0
+        while looks < LOOKS:
             has_any = self._look()
             if has_any is None:
                 return

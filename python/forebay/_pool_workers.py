@@ -11,28 +11,21 @@ import math
 import queue
 import threading
 import time
-import weakref
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from forebay._pool_attempts import Attempts
+from forebay._pool_background import LINGER, LONGEST_SLEEP, Background
 from forebay._pool_log import logger
 
 if TYPE_CHECKING:
     from forebay._pool import Pool
     from forebay._pool_base import Left
 
-LINGER = 10.0  # seconds that a worker waits for more to do
-LONGEST_SLEEP = 86400.0
 
-
-class Workers:
+class Workers(Background):
     def __init__(self, pool: Pool[Any]) -> None:
-        self.pool = weakref.ref(pool, self._pool_is_gone)
-        self.name = pool.name
-        self.most = pool.num_workers
-        self.attempts = Attempts(pool.reconnect_timeout)
+        super().__init__(pool, self._pool_is_gone)
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.threads: set[threading.Thread] = set()
         self.idle: set[threading.Thread] = set()
@@ -70,12 +63,6 @@ class Workers:
         while pool is not None and (job := pool._next_job(False)) is not None:
             self._do(pool, job)
 
-    def join(self, timeout: float) -> None:
-        end = time.monotonic() + timeout
-        for thread in list(self.threads):
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, end - time.monotonic()))
-
     # ---- in the threads ----
 
     def _work(self) -> None:
@@ -110,18 +97,6 @@ class Workers:
         finally:
             self.idle.discard(me)
         return True
-
-    def _is_over(self) -> bool:
-        """The pool is gone, or closed and nothing of it is left to be closed."""
-        pool = self.pool()
-        return pool is None or (pool.closed and not any(pool._counts[1:]))
-
-    def _due(self) -> float:
-        """Seconds until there may be something to do."""
-        pool = self.pool()
-        if pool is None or self._is_over():
-            return math.inf
-        return min(pool._due(), pool._until_leak(), pool._until_try())
 
     def _do_what_there_is(self) -> None:
         while (pool := self.pool()) is not None:

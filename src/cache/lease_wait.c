@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Waiting for the end of a lease, and what its owner tells those who wait. */
-#include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/copy.h"
+#include "base/futex.h"
 #include "base/hash.h"
 #include "cache/leases.h"
 
@@ -16,43 +12,32 @@
 #define LOOK_EVERY_NS 4000000
 
 /* The low half of a little-endian word: it has the state, so it changes when the lease ends. */
-static uint32_t *futex_of(const forebay_arena *arena, uint32_t slot)
+static const _Atomic uint32_t *futex_of(const forebay_arena *arena, uint32_t slot)
 {
-    return (uint32_t *)(void *)&arena->lease_words[slot];
+    return (const _Atomic uint32_t *)(const void *)&arena->lease_words[slot];
 }
 
 void fb_lease_wake(forebay_arena *arena, uint32_t slot)
 {
     if (atomic_load(&arena->leases[slot].waiters) != 0)
-        (void)syscall(SYS_futex, futex_of(arena, slot), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+        fb_futex_wake(futex_of(arena, slot), INT_MAX, FUTEX_OF_MACHINE);
 }
 
 /* Sleep until the word changes, at most so long; false: interrupted. */
 static bool sleep_on(forebay_arena *arena, const lease_ref *ref, int64_t ns)
 {
-    struct timespec most = {.tv_nsec = ns};
     _Atomic uint32_t *waiters = &arena->leases[ref->slot].waiters;
     atomic_fetch_add(waiters, 1); /* before the kernel looks at the word: pairs with the look in fb_lease_wake() */
-    long slept = syscall(SYS_futex, futex_of(arena, ref->slot), FUTEX_WAIT, (uint32_t)ref->word, &most, NULL, 0);
-    int why = slept == 0 ? 0 : errno;
+    bool undisturbed = fb_futex_wait(futex_of(arena, ref->slot), (uint32_t)ref->word, ns, FUTEX_OF_MACHINE);
     atomic_fetch_sub(waiters, 1);
-    if (why != 0 && why != EAGAIN && why != ETIMEDOUT && why != EINTR) /* no futexes here: a seccomp filter */
-        why = nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL) == 0 ? 0 : errno;
-    return why != EINTR;
+    return undisturbed;
 }
 
 forebay_status fb_lease_wait(forebay_arena *arena, const lease_ref *ref, uint32_t timeout_ms)
 {
-    int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
+    int64_t end = fb_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     while (!fb_lease_settle(arena, ref)) {
-        int64_t left = end - now_ns();
+        int64_t left = end - fb_monotonic_ns();
         if (left <= 0)
             return FOREBAY_TIMEOUT;
         if (!sleep_on(arena, ref, left < LOOK_EVERY_NS ? left : LOOK_EVERY_NS))

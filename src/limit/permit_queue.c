@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queue of those who wait for a permit, and who gives one up for them. */
-#include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "base/futex.h"
 #include "limit/limits.h"
 
 /* Nobody wakes those who wait for a dead holder, or behind a stopped waiter: they look
@@ -92,7 +88,7 @@ static uint32_t claim_place(forebay_limit *limit, uint64_t word)
 static void announce(forebay_limit *limit)
 {
     atomic_fetch_add(&limit->record->wanted, 1);
-    (void)syscall(SYS_futex, &limit->record->wanted, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    fb_futex_wake(&limit->record->wanted, INT_MAX, FUTEX_OF_MACHINE);
 }
 
 static void take_place(forebay_limit *limit, forebay_turn *turn)
@@ -142,23 +138,6 @@ void forebay_permit_leave(forebay_limit *limit, const forebay_turn *turn)
 
 /* ---- waiting ---- */
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Sleep while the word is `seen`, at most so long; false: interrupted. */
-static bool sleep_while(_Atomic uint32_t *word, uint32_t seen, int64_t ns)
-{
-    struct timespec most = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    if (syscall(SYS_futex, word, FUTEX_WAIT, seen, &most, NULL, 0) == 0 || errno == EAGAIN || errno == ETIMEDOUT)
-        return true;
-    /* no futexes here: a seccomp filter */
-    return errno != EINTR && nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL) == 0;
-}
-
 /* At each look: the place is somebody's who is awake.  Where all were taken before, one
  * may be free now. */
 static void attend(forebay_limit *limit, forebay_turn *turn)
@@ -188,10 +167,10 @@ static forebay_status wait_for_turn(forebay_limit *limit, forebay_turn *turn, in
         status = fb_permit_take(limit, turn->reserved[RESERVED_TICKET], permit);
         if (status != FOREBAY_MISS)
             return status;
-        int64_t left = end - now_ns();
+        int64_t left = end - fb_monotonic_ns();
         if (left <= 0)
             return FOREBAY_TIMEOUT;
-        if (!sleep_while(&limit->record->released, seen, left < LOOK_EVERY_NS ? left : LOOK_EVERY_NS))
+        if (!fb_futex_wait(&limit->record->released, seen, left < LOOK_EVERY_NS ? left : LOOK_EVERY_NS, FUTEX_OF_MACHINE))
             return FOREBAY_INTERRUPTED;
     }
 }
@@ -200,7 +179,7 @@ forebay_status forebay_permit_wait(forebay_limit *limit, const forebay_turn *tur
 {
     forebay_turn mine = *turn; /* may get a place for as long as this call takes */
     *permit = (forebay_permit){{0}};
-    forebay_status status = wait_for_turn(limit, &mine, now_ns() + (int64_t)timeout_ms * 1000000, permit);
+    forebay_status status = wait_for_turn(limit, &mine, fb_monotonic_ns() + (int64_t)timeout_ms * 1000000, permit);
     if (mine.reserved[RESERVED_NUMBER] != turn->reserved[RESERVED_NUMBER])
         forebay_permit_leave(limit, &mine);
     return status;
@@ -215,7 +194,7 @@ bool forebay_limit_wanted(const forebay_limit *limit)
 
 forebay_status forebay_limit_watch(forebay_limit *limit, uint32_t *seen, uint32_t timeout_ms)
 {
-    int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
+    int64_t end = fb_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     for (;;) {
         forebay_status status = fb_limit_begin(limit);
         if (status != FOREBAY_OK)
@@ -225,10 +204,10 @@ forebay_status forebay_limit_watch(forebay_limit *limit, uint32_t *seen, uint32_
             *seen = wanted;
             return FOREBAY_OK;
         }
-        int64_t left = end - now_ns();
+        int64_t left = end - fb_monotonic_ns();
         if (left <= 0)
             return FOREBAY_TIMEOUT;
-        if (!sleep_while(&limit->record->wanted, wanted, left))
+        if (!fb_futex_wait(&limit->record->wanted, wanted, left, FUTEX_OF_MACHINE))
             return FOREBAY_INTERRUPTED;
     }
 }

@@ -2,10 +2,8 @@
 /* Permits: taken and given back by one compare-and-swap of a word each, so that there
  * are never more than there are words. */
 #include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "base/futex.h"
 #include "limit/limits.h"
 
 /* A permit that its turn's owner leaves lying for so long is the next one's. */
@@ -32,7 +30,7 @@ void fb_permits_released(forebay_limit *limit)
     atomic_fetch_add(&limit->record->released, 1);
     /* who begins to wait after this load looks at the permits after it, too */
     if (atomic_load(&limit->record->waiting) != 0)
-        (void)syscall(SYS_futex, &limit->record->released, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        fb_futex_wake(&limit->record->released, INT_MAX, FUTEX_OF_MACHINE);
 }
 
 bool fb_permits_sweep(forebay_limit *limit)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Those who wait for a buffer, in the order in which they came. */
-#include <errno.h>
-#include <linux/futex.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "base/futex.h"
 #include "pool/buffers_state.h"
 
 /* Of a waiter.  All but QUEUED: it is off the queue, stored under the lock. */
@@ -38,7 +34,7 @@ static void end_wait_held(forebay_buffers *buffers, forebay_buffer_waiter *waite
 {
     unlink_held(buffers, waiter);
     atomic_store_explicit(&waiter->state, state, memory_order_release); /* pairs with the acquire in outcome_of() */
-    (void)syscall(SYS_futex, &waiter->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    fb_futex_wake(&waiter->state, 1, FUTEX_OF_PROCESS);
 }
 
 void fb_queue_serve_held(forebay_buffers *buffers)
@@ -81,24 +77,6 @@ static forebay_status outcome_of(const forebay_buffer_waiter *waiter)
     }
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Sleep while it is queued, at most so long; false: interrupted. */
-static bool sleep_on(forebay_buffer_waiter *waiter, int64_t ns)
-{
-    struct timespec most = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    long slept = syscall(SYS_futex, &waiter->state, FUTEX_WAIT_PRIVATE, QUEUED, &most, NULL, 0);
-    int why = slept == 0 ? 0 : errno;
-    if (why != 0 && why != EAGAIN && why != ETIMEDOUT && why != EINTR) /* no futexes here: a seccomp filter */
-        why = nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL) == 0 ? 0 : errno;
-    return why != EINTR;
-}
-
 /* What the waiter was given, or NULL; frees it. */
 static forebay_buffer *end_waiter(forebay_buffer_waiter *waiter)
 {
@@ -112,17 +90,17 @@ forebay_status forebay_buffers_wait(forebay_buffers *buffers, forebay_buffer_wai
 {
     (void)buffers;
     *buffer_out = NULL;
-    int64_t end = now_ns() + (int64_t)timeout_ms * 1000000;
+    int64_t end = fb_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     for (;;) {
         forebay_status status = outcome_of(waiter);
         if (status != FOREBAY_EXISTS) {
             *buffer_out = end_waiter(waiter);
             return status;
         }
-        int64_t left = end - now_ns();
+        int64_t left = end - fb_monotonic_ns();
         if (left <= 0)
             return FOREBAY_TIMEOUT;
-        if (!sleep_on(waiter, left))
+        if (!fb_futex_wait(&waiter->state, QUEUED, left, FUTEX_OF_PROCESS))
             return FOREBAY_INTERRUPTED;
     }
 }

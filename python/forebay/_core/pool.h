@@ -116,11 +116,12 @@ int pool_forsake(pool_object *pool, PyObject *objects);
 /* Items there are, or will be; those to be closed are counted by `all`. */
 uint32_t pool_size(const pool_object *pool);
 uint32_t pool_size_of_all(const pool_object *pool);
-/* Which item that is out has this object; NULL. */
+/* It is a parent's, in the child of a fork. */
 static inline bool pool_has_forsaken(const pool_object *pool, const pool_item *item)
 {
     return item->generation != pool->generation;
 }
+/* Which item that is out has this object; NULL. */
 pool_item *pool_find_used(const pool_object *pool, PyObject *object);
 bool pool_is_idle(const pool_object *pool, PyObject *object);
 

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What forebay.pools.redis and forebay.pools.valkey have in common.
-
-A pooled object is a connection object of the driver, which connects when it is taken,
-in the thread of whoever takes it: so errors, retries and the checks of what is idle
-are the driver's own."""
+"""What forebay.pools.redis and forebay.pools.valkey have in common."""
 
 from __future__ import annotations
 
@@ -11,41 +7,17 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import forebay
 from forebay._pool import Pool
 from forebay.pools._hang_up import hang_up
+from forebay.pools._redis_drivers import FOR_EVER, DriversPool, Options, Seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from forebay._core import Held
-
-Seconds = float | timedelta
-FOR_EVER = float("inf")
-
-
-class Options(TypedDict, total=False):
-    """Of forebay.Pool, what the pools of both drivers take."""
-
-    max_waiting: int
-    max_lifetime: Seconds | None
-    max_idle: Seconds | None
-    leak_after: Seconds | None
-    name: str | None
-    arena: forebay.Arena | None
-    host_max: int | None
-    update: bool
-
-
-def split(arguments: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """Those of the pool, and those of its connections."""
-    options = {name: arguments.pop(name) for name in Options.__annotations__ if name in arguments}
-    return Options(**options), arguments  # type: ignore[typeddict-item]
-
 
 def socket_of(connection: Any) -> socket.socket | None:
     """None: it is not connected."""
@@ -91,20 +63,18 @@ class IdleOnes:
         return [held.object for held in self._held] if self._depth else self._objects._idle()
 
 
-class RedisPool:
-    """Overrides of redis.ConnectionPool and valkey.ConnectionPool, which come after it in the class."""
+class RedisPool(DriversPool):
+    """Overrides of redis.ConnectionPool and valkey.ConnectionPool."""
 
-    _most = 100  # connections, where max_connections is None
-    _none_left: Any  # the exception class of a timeout, of the driver
+    _broken: Any  # the driver's ConnectionError
+    _signs_of_death: tuple[Any, ...]  # what it raises of a connection that ended while it was idle
 
     if TYPE_CHECKING:
         pid: int
 
-        def make_connection(self) -> Any: ...
         def _checkpid(self) -> None: ...
 
     def _set_up(self, max_connections: int | None, timeout: Seconds | None, options: Options) -> None:
-        """Before the driver's __init__, which calls reset()."""
         me = weakref.ref(self)
         waits_for_server = options.get("host_max") is not None
 
@@ -133,15 +103,26 @@ class RedisPool:
         self._idle_ones = IdleOnes(self._objects)
         self.timeout = timeout
 
-    def _require_arguments(self) -> None:
-        """Wrong ones are an error here, not in the background; nothing is connected."""
-        self.make_connection()
-
     def _put_in_order(self, connection: Any) -> None:
         """A connection came back."""
 
     def _make_ready(self, connection: Any) -> None:
         """A connection was taken; raises if it cannot be used."""
+        connection.connect()
+        try:
+            self._require_silence(connection)
+        except self._signs_of_death:
+            connection.disconnect()
+            connection.connect()
+            self._require_silence(connection)
+
+    def _require_silence(self, connection: Any) -> None:
+        """An answer that nobody read, or an end, are none."""
+        if connection.can_read() and not self._may_be_told_things(connection):
+            raise self._broken("the connection has something to be read that belongs to an earlier command")
+
+    def _may_be_told_things(self, connection: Any) -> bool:
+        """The server may say something of its own accord."""
         raise NotImplementedError
 
     # ---- of the driver's pool ----
@@ -192,21 +173,6 @@ class RedisPool:
             self.pid = os.getpid()
 
     @property
-    def stats(self) -> dict[str, int]:
-        """forebay.Pool.get_stats()."""
-        return self._objects.get_stats()
-
-    # ---- what the driver's other methods look at ----
-
-    @property
-    def _available_connections(self) -> list[Any]:
-        return self._idle_ones.objects
-
-    @property
-    def _in_use_connections(self) -> set[Any]:
-        return {found for found, *_ in self._objects._out()}
-
-    @property
     def _created_connections(self) -> int:
         return 0  # how many there may be is not for make_connection() to decide
 
@@ -215,19 +181,10 @@ class RedisPool:
         pass
 
     @property
-    def _lock(self) -> IdleOnes:
+    def _lock(self) -> Any:
         self._checkpid()
         return self._idle_ones
 
     @_lock.setter
     def _lock(self, lock: Any) -> None:
         pass
-
-    def _get_pool_lock(self) -> IdleOnes:
-        return self._lock
-
-    def _get_free_connections(self) -> Iterable[Any]:
-        return self._available_connections
-
-    def _get_in_use_connections(self) -> Iterable[Any]:
-        return self._in_use_connections

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What forebay.pools.redis_asyncio and forebay.pools.valkey_asyncio have in common.
-
-As in _redis_pool, a connection connects when it is taken, in the task that takes it."""
+"""What forebay.pools.redis_asyncio and forebay.pools.valkey_asyncio have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import forebay
 from forebay._pool_async import AsyncPool
 from forebay.pools._hang_up import ahang_up
-from forebay.pools._redis_pool import FOR_EVER, Options, Seconds
+from forebay.pools._redis_drivers import FOR_EVER, DriversPool, Options, Seconds
 
 if TYPE_CHECKING:
     from forebay._core import Held
@@ -58,19 +56,14 @@ class IdleOnes:
         return [held.object for held in self._held] if self._lock.locked() else self._objects._idle()
 
 
-class AsyncRedisPool:
-    """Overrides of redis.asyncio.ConnectionPool and valkey.asyncio.ConnectionPool, which come after it in the class."""
-
-    _most = 100
-    _none_left: Any
+class AsyncRedisPool(DriversPool):
+    """Overrides of redis.asyncio.ConnectionPool and valkey.asyncio.ConnectionPool."""
 
     if TYPE_CHECKING:
 
-        def make_connection(self) -> Any: ...
         async def ensure_connection(self, connection: Any) -> None: ...
 
     def _set_up(self, max_connections: int | None, timeout: Seconds | None, options: Options) -> None:
-        """Before the driver's __init__."""
         me = weakref.ref(self)
         waits_for_server = options.get("host_max") is not None
 
@@ -99,10 +92,6 @@ class AsyncRedisPool:
         self._idle_ones = IdleOnes(self._objects)
         self.timeout = timeout
 
-    def _require_arguments(self) -> None:
-        """Wrong ones are an error here, not in the background; nothing is connected."""
-        self.make_connection()
-
     async def _put_in_order(self, connection: Any) -> None:
         """A connection came back."""
 
@@ -114,9 +103,7 @@ class AsyncRedisPool:
             await self._objects.open()
         try:
             connection = await self._objects.getconn()
-        except forebay.PoolTimeoutError as error:
-            raise self._none_left(str(error)) from error
-        except forebay.TooManyRequestsError as error:
+        except (forebay.PoolTimeoutError, forebay.TooManyRequestsError) as error:
             raise self._none_left(str(error)) from error
         try:
             await self.ensure_connection(connection)
@@ -153,46 +140,6 @@ class AsyncRedisPool:
         """Whether one can be had without waiting."""
         idle, out, _, _ = self._objects._counts
         return idle > 0 or out < self._objects.max_size
-
-    @property
-    def stats(self) -> dict[str, int]:
-        """forebay.AsyncPool.get_stats()."""
-        return self._objects.get_stats()
-
-    # ---- what the driver's other methods look at ----
-
-    @property
-    def _available_connections(self) -> list[Any]:
-        return self._idle_ones.objects
-
-    @_available_connections.setter
-    def _available_connections(self, connections: Any) -> None:
-        pass
-
-    @property
-    def _in_use_connections(self) -> set[Any]:
-        return {found for found, *_ in self._objects._out()}
-
-    @_in_use_connections.setter
-    def _in_use_connections(self, connections: Any) -> None:
-        pass
-
-    @property
-    def _lock(self) -> IdleOnes:
-        return self._idle_ones
-
-    @_lock.setter
-    def _lock(self, lock: Any) -> None:
-        pass
-
-    def _get_pool_lock(self) -> IdleOnes:
-        return self._idle_ones
-
-    def _get_free_connections(self) -> Iterable[Any]:
-        return self._available_connections
-
-    def _get_in_use_connections(self) -> Iterable[Any]:
-        return self._in_use_connections
 
 
 async def _together(works: Iterable[Any]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import forebay
 from forebay.pools._missing import missing
-from forebay.pools._redis_pool import RedisPool, Seconds, split
+from forebay.pools._redis_drivers import BlockingArguments
+from forebay.pools._redis_pool import RedisPool
 
 try:
     import redis
@@ -45,34 +46,13 @@ class ConnectionPool(RedisPool, _Base):  # type: ignore[misc]  # not typed
 
     The connection is made, and found out to be alive, when it is taken, as redis-py does."""
 
+    _connection_class = Connection
     _none_left = PoolTimeout
+    _broken = ConnectionError
+    _signs_of_death = (ConnectionError, TimeoutError, OSError)
 
-    def __init__(
-        self,
-        connection_class: type[Any] = Connection,
-        max_connections: int | None = None,
-        *,
-        timeout: Seconds | None = 20,
-        **arguments: Any,
-    ) -> None:
-        options, of_connections = split(arguments)
-        self._set_up(max_connections, timeout, options)
-        super().__init__(connection_class=connection_class, max_connections=max_connections, **of_connections)
-        self._require_arguments()
-
-    def _make_ready(self, connection: Any) -> None:
-        connection.connect()
-        try:
-            self._require_silence(connection)
-        except (ConnectionError, TimeoutError, OSError):
-            connection.disconnect()
-            connection.connect()
-            self._require_silence(connection)
-
-    def _require_silence(self, connection: Any) -> None:
-        """An answer that nobody read, or an end; what a server says of its own accord is neither."""
-        if connection.can_read() and self.cache is None and not self.maint_notifications_enabled():
-            raise ConnectionError("the connection has something to be read that belongs to an earlier command")
+    def _may_be_told_things(self, connection: Any) -> bool:
+        return self.cache is not None or bool(self.maint_notifications_enabled())
 
     def _put_in_order(self, connection: Any) -> None:
         if connection.should_reconnect():
@@ -100,17 +80,5 @@ def _authenticate(connection: Any, token: Any) -> None:
         raise
 
 
-class BlockingConnectionPool(ConnectionPool):
+class BlockingConnectionPool(BlockingArguments, ConnectionPool):
     """ConnectionPool with the arguments of redis.BlockingConnectionPool."""
-
-    def __init__(
-        self,
-        max_connections: int = 50,
-        timeout: Seconds | None = 20,
-        connection_class: type[Any] = Connection,
-        queue_class: Any = None,
-        **arguments: Any,
-    ) -> None:
-        super().__init__(connection_class, max_connections, timeout=timeout, **arguments)
-
-

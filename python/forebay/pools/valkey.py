@@ -15,7 +15,8 @@ from typing import Any
 
 import forebay
 from forebay.pools._missing import missing
-from forebay.pools._redis_pool import RedisPool, Seconds, split
+from forebay.pools._redis_drivers import BlockingArguments
+from forebay.pools._redis_pool import RedisPool
 
 try:
     import valkey
@@ -44,46 +45,15 @@ class ConnectionPool(RedisPool, _Base):  # type: ignore[misc]  # not typed
 
     The connection is made, and found out to be alive, when it is taken, as valkey-py does."""
 
+    _connection_class = Connection
     _none_left = PoolTimeout
+    _broken = ConnectionError
+    _signs_of_death = (ConnectionError, OSError)
     _most = 2**31 - 1
 
-    def __init__(
-        self,
-        connection_class: type[Any] = Connection,
-        max_connections: int | None = None,
-        *,
-        timeout: Seconds | None = 20,
-        **arguments: Any,
-    ) -> None:
-        options, of_connections = split(arguments)
-        self._set_up(max_connections, timeout, options)
-        super().__init__(connection_class=connection_class, max_connections=max_connections, **of_connections)
-        self._require_arguments()
-
-    def _make_ready(self, connection: Any) -> None:
-        connection.connect()
-        try:
-            self._require_silence(connection)
-        except (ConnectionError, OSError):
-            connection.disconnect()
-            connection.connect()
-            self._require_silence(connection)
-
-    def _require_silence(self, connection: Any) -> None:
-        """An answer that nobody read, or an end; an invalidation of the client's cache is neither."""
-        if connection.can_read() and connection.client_cache is None:
-            raise ConnectionError("the connection has something to be read that belongs to an earlier command")
+    def _may_be_told_things(self, connection: Any) -> bool:
+        return connection.client_cache is not None  # what it is to forget
 
 
-class BlockingConnectionPool(ConnectionPool):
+class BlockingConnectionPool(BlockingArguments, ConnectionPool):
     """ConnectionPool with the arguments of valkey.BlockingConnectionPool."""
-
-    def __init__(
-        self,
-        max_connections: int = 50,
-        timeout: Seconds | None = 20,
-        connection_class: type[Any] = Connection,
-        queue_class: Any = None,
-        **arguments: Any,
-    ) -> None:
-        super().__init__(connection_class, max_connections, timeout=timeout, **arguments)
