@@ -6,6 +6,7 @@
 #include <forebay/arena.h>
 #include <forebay/buffers.h>
 #include <forebay/cache.h>
+#include <forebay/channel.h>
 #include <forebay/codec.h>
 #include <forebay/lease.h>
 #include <forebay/limit.h>

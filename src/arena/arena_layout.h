@@ -18,7 +18,7 @@
 
 #define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
 #define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
-#define ARENA_FORMAT_VERSION 4u
+#define ARENA_FORMAT_VERSION 5u
 #define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
 
 #define ROW_LANES 8u        /* operations one process may have under way at once */
@@ -30,6 +30,8 @@
 #define TTL_CLASSES 4u
 #define HEADS_PER_QUEUE (TTL_CLASSES * HEADS_PER_CLASS)
 #define CACHE_COUNT_MAX 128u /* 7 bits of an entry's tag */
+#define CHANNEL_COUNT 8u
+#define CHANNEL_LISTENERS 2u /* of a channel: while one is replaced, the other goes on */
 #define DICTIONARY_SLOTS 64u /* 6 bits of a dictionary's id, a bit each in a segment's record */
 
 /* Where everything is.  Written once at format, covered by the checksum; every
@@ -63,7 +65,22 @@ typedef struct arena_geometry {
     uint32_t permit_count;  /* of each limit, a power of two */
     uint32_t place_count;   /* of each limit, a power of two, at most 64 */
 } arena_geometry;
-static_assert(sizeof(arena_geometry) == 160, "fixed for format 4");
+static_assert(sizeof(arena_geometry) == 160, "fixed for format 5");
+
+/* A channel over which other machines tell what they changed.  `word` = life << 1 |
+ * live; the name is written under the table lock before it says live.  What two
+ * processes that listen have heard, each in a word of its own: row of the listener
+ * (12 bits; 0xfff: nobody) << 52 | claims of the place so far (12 bits) << 40 | arena
+ * ms up to which it has heard of everything; 0: nothing yet. */
+typedef struct arena_channel {
+    _Alignas(64) _Atomic uint64_t word;
+    _Atomic uint64_t heard[CHANNEL_LISTENERS];
+    _Atomic uint64_t claimed[CHANNEL_LISTENERS]; /* arena ms of when it began; a hint */
+    uint8_t reserved[24];
+    char name[48];
+    uint8_t reserved1[16];
+} arena_channel;
+static_assert(sizeof(arena_channel) == 128, "fixed for format 5");
 
 typedef struct arena_superblock {
     /* line 0: identity */
@@ -104,6 +121,8 @@ typedef struct arena_superblock {
     _Alignas(64) _Atomic uint32_t leases;         /* words in use, or more: what the killed left.  0: writers need not look */
     _Atomic uint32_t lease_notes;                 /* written so far */
     _Atomic uint64_t lease_tokens;                /* given out so far */
+
+    arena_channel channels[CHANNEL_COUNT];
 } arena_superblock;
 static_assert(sizeof(arena_superblock) <= 4096, "the superblock is one page");
 
@@ -127,7 +146,7 @@ typedef struct arena_row {
     /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
     _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
 } arena_row;
-static_assert(sizeof(arena_row) == 960, "fixed for format 4");
+static_assert(sizeof(arena_row) == 960, "fixed for format 5");
 
 /* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
  * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
@@ -150,9 +169,10 @@ typedef struct arena_cache {
     _Atomic uint64_t trainer;    /* (row, generation) << 16 | 1 of who trains a dictionary; 0: nobody */
     _Atomic uint64_t packable;   /* bytes of values that a dictionary is for, set so far; a hint */
     _Atomic uint64_t train_at;   /* `packable` from which a dictionary is due; a hint */
-    uint8_t reserved1[56];
+    _Atomic uint64_t channel;    /* that its entries follow: word of the channel << 8 | number + 1; 0: none */
+    uint8_t reserved1[48];
 } arena_cache;
-static_assert(sizeof(arena_cache) == 256, "fixed for format 4");
+static_assert(sizeof(arena_cache) == 256, "fixed for format 5");
 
 enum counter {
     COUNTER_HITS,

@@ -6,6 +6,7 @@
 #include <forebay/cache.h>
 
 #include "arena/counters.h"
+#include "cache/channels.h"
 #include "cache/index.h"
 #include "cache/packed.h"
 
@@ -24,6 +25,10 @@ struct forebay_cache {
     _Atomic(arena_counters *) counters;
     _Atomic uint64_t counters_owner;
     char name[FOREBAY_NAME_MAX + 1];
+    /* what its readers want to have heard; set before the handle is used */
+    const arena_channel *channel; /* NULL: nothing */
+    uint64_t channel_word;        /* another means dropped */
+    uint64_t most_behind_ms;
 };
 
 static inline uint32_t fb_cache_life(uint64_t word) { return (uint32_t)(word >> 8); }
@@ -53,6 +58,13 @@ static inline forebay_status fb_cache_begin(forebay_cache *cache, const void *da
     key->version = cache->version;
     key->hash = fb_key_hash(cache->arena, key->cache_tag, data, length);
     return FOREBAY_OK;
+}
+
+/* Has the channel it follows been silent for too long to believe what is there? */
+static inline bool fb_cache_is_behind(const forebay_cache *cache, uint64_t now)
+{
+    return __builtin_expect(cache->channel != NULL, 0)
+           && !fb_channel_is_heard(cache->channel, cache->channel_word, now, cache->most_behind_ms);
 }
 
 /* Does this handle pack as the cache does now (and not as before an update)? */

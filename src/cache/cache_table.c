@@ -106,6 +106,7 @@ static forebay_status create_record(forebay_arena *arena, const char *name, cons
         memcpy(record->name, name, strlen(name));
         store_options(record, options);
         fb_training_forget(record);
+        atomic_store(&record->channel, 0);
         atomic_store_explicit(&record->entries_cleared, 0, memory_order_relaxed);
         fb_counters_forget(arena, i);
         (void)next_generation(arena, record, ANY_LIFE, true, false);
@@ -345,16 +346,31 @@ bool forebay_cache_name_at(forebay_arena *arena, uint32_t i, char name[FOREBAY_N
     return false;
 }
 
+/* False: the cache of this life was dropped. */
+static bool clear_record(forebay_arena *arena, uint32_t number, uint32_t life)
+{
+    arena_cache *record = &arena->caches[number];
+    if (!next_generation(arena, record, life, true, true))
+        return false;
+    counter_sums sums;
+    fb_counters_sum(arena, number, &sums);
+    atomic_store_explicit(&record->entries_cleared, sums.entries, memory_order_relaxed);
+    return true;
+}
+
 forebay_status forebay_clear(forebay_cache *cache)
 {
-    forebay_arena *arena = cache->arena;
-    forebay_status status = fb_arena_enter(arena);
+    forebay_status status = fb_arena_enter(cache->arena);
     if (status != FOREBAY_OK)
         return status;
-    if (!next_generation(arena, cache->record, cache->life, true, true))
-        return FOREBAY_CLOSED;
-    counter_sums sums;
-    fb_counters_sum(arena, cache->number, &sums);
-    atomic_store_explicit(&cache->record->entries_cleared, sums.entries, memory_order_relaxed);
-    return FOREBAY_OK;
+    return clear_record(cache->arena, cache->number, cache->life) ? FOREBAY_OK : FOREBAY_CLOSED;
+}
+
+void fb_caches_forget(forebay_arena *arena, uint64_t mark)
+{
+    for (uint32_t i = 0; i < arena->geometry.cache_count; i++) {
+        uint64_t word = record_word(&arena->caches[i]);
+        if ((word & 1) != 0 && atomic_load(&arena->caches[i].channel) == mark)
+            (void)clear_record(arena, i, fb_cache_life(word));
+    }
 }

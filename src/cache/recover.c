@@ -3,6 +3,7 @@
  * provably whole is dropped; where the index itself is in doubt, all of it. */
 #include "arena/recover.h"
 
+#include "cache/channels.h"
 #include "cache/inspect.h"
 #include "cache/leases.h"
 #include "cache/packed.h"
@@ -163,6 +164,7 @@ forebay_status fb_arena_recover(forebay_arena *arena)
     invalidate_tags(arena);
     fb_leases_clear(arena);
     fb_limits_clear(arena);
+    fb_channels_clear(arena);
     rest_segments(arena);
     check_runs(arena);
     if (fb_inspect_geometry(arena) != NULL) {

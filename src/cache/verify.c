@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "arena/pins.h"
+#include "cache/channels.h"
 #include "cache/dictionaries.h"
 #include "cache/inspect.h"
 #include "cache/leases.h"
@@ -129,6 +130,7 @@ forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *c
     verify_table(&v, fb_dictionaries_inspect, "dictionaries");
     verify_table(&v, fb_leases_inspect, "leases");
     verify_table(&v, fb_limits_inspect, "limits");
+    verify_table(&v, fb_channels_inspect, "channels");
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++)
         verify_segment(&v, i);
     uint64_t word = fb_index_word(arena);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Channels: what their files share.  docs/concurrency.md is the protocol. */
+#ifndef FB_CHANNELS_H
+#define FB_CHANNELS_H
+
+#include "arena/arena_clock.h"
+#include "arena/arena_state.h"
+
+/* What a listener heard: a word. */
+#define HEARD_CLAIM_SHIFT 40
+#define HEARD_MS_MASK ((UINT64_C(1) << HEARD_CLAIM_SHIFT) - 1)
+#define HEARD_NOBODY 0xfffu /* for a row */
+/* Clocks of two processors, and of a process that read it before another did, differ by a tick. */
+#define HEARD_AHEAD_MS 1000u
+
+static inline uint64_t fb_heard_ms(uint64_t word) { return word & HEARD_MS_MASK; }
+static inline uint32_t fb_heard_row(uint64_t word) { return (uint32_t)(word >> 52); }
+/* The same of two words: they are of one claim. */
+static inline uint64_t fb_heard_claim(uint64_t word) { return word >> HEARD_CLAIM_SHIFT; }
+/* After `word`: of another claim, by this row, which has heard up to `ms`. */
+static inline uint64_t fb_heard_next(uint64_t word, uint32_t row, uint64_t ms)
+{
+    return (uint64_t)row << 52 | ((fb_heard_claim(word) + 1) & 0xfff) << HEARD_CLAIM_SHIFT | ms;
+}
+
+/* The latest moment of which everything before it was heard. */
+static inline uint64_t fb_channel_heard(const arena_channel *channel)
+{
+    /* acquire: what was invalidated before the word was stored is seen to be */
+    uint64_t a = fb_heard_ms(atomic_load_explicit(&channel->heard[0], memory_order_acquire));
+    uint64_t b = fb_heard_ms(atomic_load_explicit(&channel->heard[1], memory_order_acquire));
+    return a > b ? a : b;
+}
+
+/* Was it, as it was opened, at most so long ago? */
+static inline bool fb_channel_is_heard(const arena_channel *channel, uint64_t word, uint64_t now, uint64_t most_behind_ms)
+{
+    uint64_t heard = fb_channel_heard(channel);
+    bool recent = heard <= now ? now - heard <= most_behind_ms : heard - now <= HEARD_AHEAD_MS;
+    return heard != 0 && recent && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
+}
+
+/* What a cache's record says of the channel that its entries follow. */
+static inline uint64_t fb_channel_mark(uint64_t word, uint32_t number) { return word << 8 | (number + 1); }
+
+/* Clear all caches that follow the channel with this mark: cache_table.c. */
+void fb_caches_forget(forebay_arena *arena, uint64_t mark);
+
+/* What is wrong in the table, or NULL. */
+const char *fb_channels_inspect(const forebay_arena *arena);
+/* After a reboot, alone: nobody listens, nothing was heard. */
+void fb_channels_clear(forebay_arena *arena);
+
+#endif
