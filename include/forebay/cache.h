@@ -76,6 +76,15 @@ FOREBAY_API bool forebay_cache_packs(const forebay_cache *cache);
  * process or thread is at it.  FOREBAY_INVALID: the cache's codec takes none. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status forebay_cache_train(forebay_cache *cache);
 
+/* A copy of the dictionary that new values are packed with now, for those who pack
+ * values for other places the same way.  FOREBAY_OK: `*bytes_out` is the caller's, for free();
+ * `*codec_out`: name of the codec, a constant; `*id_out`: another for every other dictionary of the arena.
+ * FOREBAY_MISS: the cache has none. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_cache_dictionary(forebay_cache *cache, void **bytes_out, size_t *length_out, const char **codec_out, uint32_t *id_out);
+/* Its id alone, without a copy; 0: none. */
+FOREBAY_API uint32_t forebay_cache_dictionary_id(forebay_cache *cache);
+
 /* Remove the cache `name` and all its entries; its handles miss and fail with
  * FOREBAY_CLOSED from then on.  FOREBAY_MISS if there is none. */
 FOREBAY_API forebay_status forebay_cache_drop(forebay_arena *arena, const char *name);

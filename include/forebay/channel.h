@@ -83,7 +83,7 @@ FOREBAY_API void forebay_channel_leave(forebay_channel *channel, const forebay_l
 /* From now on reads through this handle find nothing while the channel has not been heard
  * for more than `most_behind_ms` (a clock tick, 4 ms or so, more); UINT64_MAX: however long.
  * (An entry is a hit again when it is heard.)  The first to follow a channel has the cache forget what it
- * holds.  Before the handle is used by anybody. */
+ * holds.  FOREBAY_CONFLICT: the cache follows another channel, to which a live process listens.  Before the handle is used by anybody. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_cache_follow(forebay_cache *cache, const forebay_channel *channel, uint64_t most_behind_ms);
 

@@ -77,6 +77,10 @@ FOREBAY_API void forebay_lease_fail(forebay_cache *cache, const forebay_lease *l
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_lease_reason(forebay_cache *cache, const forebay_lease *lease, void *buffer, size_t *length_out);
 
+/* The lease that somebody has of the key: FOREBAY_OK.  FOREBAY_MISS: nobody has one. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_lease_look(forebay_cache *cache, const void *key, size_t key_length, forebay_lease *lease);
+
 /* Take the key's lease from whoever has it: what is being loaded will not be
  * stored.  FOREBAY_MISS: nobody had it. */
 FOREBAY_API forebay_status forebay_lease_break(forebay_cache *cache, const void *key, size_t key_length);

@@ -32,6 +32,11 @@ static bool was_cleared(const forebay_cache *cache, const forebay_lease *lease)
     return generation_of(cache) != lease->reserved[RESERVED_SLOT] >> RESERVED_GENERATION_SHIFT;
 }
 
+static forebay_lease lease_of(const lease_ref *ref, uint64_t hash, uint64_t generation)
+{
+    return (forebay_lease){.token = ref->token, .reserved = {ref->word, hash, ref->slot | generation << RESERVED_GENERATION_SHIFT}};
+}
+
 forebay_status forebay_lease_take(forebay_cache *cache, const void *key, size_t key_length, uint64_t timeout_ms,
                                   forebay_lease *lease)
 {
@@ -47,7 +52,7 @@ forebay_status forebay_lease_take(forebay_cache *cache, const void *key, size_t 
     lease_outcome outcome = fb_lease_take(cache->arena, k.hash, deadline < now ? UINT64_MAX : deadline, &ref);
     if (outcome == LEASE_NO_ROOM)
         return FOREBAY_FULL;
-    *lease = (forebay_lease){.token = ref.token, .reserved = {ref.word, k.hash, ref.slot | generation << RESERVED_GENERATION_SHIFT}};
+    *lease = lease_of(&ref, k.hash, generation);
     return outcome == LEASE_TAKEN ? FOREBAY_OK : FOREBAY_EXISTS;
 }
 
@@ -147,6 +152,21 @@ forebay_status forebay_lease_reason(forebay_cache *cache, const forebay_lease *l
     if (status != FOREBAY_OK)
         return status;
     return fb_lease_noted(cache->arena, lease->token, buffer, length_out) ? FOREBAY_OK : FOREBAY_MISS;
+}
+
+forebay_status forebay_lease_look(forebay_cache *cache, const void *key, size_t key_length, forebay_lease *lease)
+{
+    index_key k;
+    lease_ref ref;
+    *lease = (forebay_lease){0};
+    uint64_t generation = generation_of(cache);
+    forebay_status status = fb_cache_begin(cache, key, key_length, &k);
+    if (status != FOREBAY_OK)
+        return status;
+    if (!fb_lease_find(cache->arena, k.hash, &ref))
+        return FOREBAY_MISS;
+    *lease = lease_of(&ref, k.hash, generation);
+    return FOREBAY_OK;
 }
 
 forebay_status forebay_lease_break(forebay_cache *cache, const void *key, size_t key_length)

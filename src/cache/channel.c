@@ -160,6 +160,11 @@ forebay_status forebay_channel_drop(forebay_arena *arena, const char *name)
 
 /* ---- what was heard ---- */
 
+static uint64_t mark_of(const forebay_channel *channel)
+{
+    return fb_channel_mark(channel->word, (uint32_t)(channel->record - channel->arena->super->channels));
+}
+
 static bool is_open(const forebay_channel *channel) { return atomic_load(&channel->record->word) == channel->word; }
 
 uint64_t forebay_channel_now(const forebay_channel *channel) { return fb_now_ms(channel->arena); }
@@ -253,7 +258,7 @@ forebay_status forebay_channel_begin(forebay_channel *channel, const forebay_lis
     uint64_t word;
     if (!word_of(channel, listener, &word))
         return FOREBAY_MISS;
-    fb_caches_forget(channel->arena, fb_channel_mark(channel->word, (uint32_t)(channel->record - channel->arena->super->channels)));
+    fb_caches_forget(channel->arena, mark_of(channel));
     return FOREBAY_OK;
 }
 
@@ -286,6 +291,18 @@ void forebay_channel_leave(forebay_channel *channel, const forebay_listener *lis
 
 /* ---- caches that follow ---- */
 
+/* Does a live process listen to the channel with this mark? */
+static bool is_listened_to(forebay_arena *arena, uint64_t mark)
+{
+    uint32_t number = (uint32_t)(mark & 0xff) - 1;
+    if (number >= CHANNEL_COUNT)
+        return false;
+    const arena_channel *record = &arena->super->channels[number];
+    return fb_channel_mark(atomic_load(&record->word), number) == mark
+           && (listens(arena, fb_heard_row(atomic_load(&record->heard[0])))
+               || listens(arena, fb_heard_row(atomic_load(&record->heard[1]))));
+}
+
 forebay_status forebay_cache_follow(forebay_cache *cache, const forebay_channel *channel, uint64_t most_behind_ms)
 {
     forebay_status status = fb_arena_enter(cache->arena);
@@ -295,7 +312,9 @@ forebay_status forebay_cache_follow(forebay_cache *cache, const forebay_channel 
         return FOREBAY_INVALID;
     if (!is_open(channel))
         return FOREBAY_CLOSED;
-    uint64_t mark = fb_channel_mark(channel->word, (uint32_t)(channel->record - channel->arena->super->channels));
+    uint64_t mark = mark_of(channel), before = atomic_load(&cache->record->channel);
+    if (before != mark && is_listened_to(cache->arena, before))
+        return FOREBAY_CONFLICT;
     cache->channel_word = channel->word;
     cache->most_behind_ms = most_behind_ms;
     cache->channel = channel->record;

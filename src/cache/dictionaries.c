@@ -124,8 +124,7 @@ static void free_retired(digest_slot *slot)
         push_retired(slot, all);
 }
 
-/* A private copy of the bytes; NULL: gone, damaged, or no memory. */
-static uint8_t *copy_bytes(const forebay_arena *arena, uint32_t id, size_t *length, int *codec)
+uint8_t *fb_dictionary_copy(const forebay_arena *arena, uint32_t id, size_t *length, int *codec)
 {
     const arena_dictionary *record = record_of(arena, id);
     if (record == NULL)
@@ -160,7 +159,7 @@ static digest *make_digest(const forebay_arena *arena, uint32_t id)
 {
     size_t length;
     int codec;
-    uint8_t *bytes = copy_bytes(arena, id, &length, &codec);
+    uint8_t *bytes = fb_dictionary_copy(arena, id, &length, &codec);
     digest *d = bytes == NULL ? NULL : calloc(1, sizeof *d);
     if (d != NULL) {
         d->id = id;
@@ -324,7 +323,7 @@ uint32_t fb_dictionary_publish(forebay_arena *arena, const dictionary_facts *fac
     uint32_t slot = (uint32_t)(record - arena->dictionaries);
     uint32_t id = (atomic_fetch_add(&record->uses, 1) + 1) % (USES_MAX + 1) * DICTIONARY_SLOTS + slot;
     atomic_store(&record->id, 0);
-    atomic_thread_fence(memory_order_seq_cst); /* before the first byte: pairs with copy_bytes() */
+    atomic_thread_fence(memory_order_seq_cst); /* before the first byte: pairs with fb_dictionary_copy() */
     fb_copy_in(bytes_of(arena, slot), bytes, length);
     atomic_store(&record->length, (uint32_t)length);
     atomic_store(&record->codec, (uint32_t)facts->codec);
@@ -366,7 +365,7 @@ static bool is_whole(const forebay_arena *arena, uint32_t slot)
     size_t length;
     int codec;
     uint32_t id = atomic_load(&arena->dictionaries[slot].id);
-    uint8_t *bytes = fb_dictionary_slot(id) == slot ? copy_bytes(arena, id, &length, &codec) : NULL;
+    uint8_t *bytes = fb_dictionary_slot(id) == slot ? fb_dictionary_copy(arena, id, &length, &codec) : NULL;
     free(bytes);
     return bytes != NULL;
 }

@@ -41,6 +41,9 @@ typedef struct dictionary_facts {
 /* False: it is gone. */
 bool fb_dictionary_look_up(const forebay_arena *arena, uint32_t id, dictionary_facts *facts);
 
+/* A private copy of the bytes, for free(); NULL: gone, damaged, or no memory. */
+uint8_t *fb_dictionary_copy(const forebay_arena *arena, uint32_t id, size_t *length, int *codec);
+
 /* Store a dictionary of up to geometry.dictionary_size bytes and make it the
  * current one of its cache; its id, DICTIONARY_NONE if all slots are in use.  A
  * process killed at it leaves a slot that is free again. */

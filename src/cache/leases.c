@@ -105,8 +105,7 @@ bool fb_lease_settle(forebay_arena *arena, const lease_ref *ref)
     return true;
 }
 
-/* The lease that the key with this hash has. */
-static bool find_held(const forebay_arena *arena, uint64_t hash, lease_ref *ref)
+bool fb_lease_find(const forebay_arena *arena, uint64_t hash, lease_ref *ref)
 {
     candidates c = candidates_of(arena, hash);
     FOR_CANDIDATES(i, &c) {
@@ -125,7 +124,7 @@ bool fb_lease_break(forebay_arena *arena, uint64_t hash)
 {
     lease_ref ref;
     bool any = false;
-    while (find_held(arena, hash, &ref))
+    while (fb_lease_find(arena, hash, &ref))
         any |= fb_lease_remove(arena, &ref);
     return any;
 }
@@ -221,7 +220,7 @@ lease_outcome fb_lease_take(forebay_arena *arena, uint64_t hash, uint64_t deadli
     candidates c = candidates_of(arena, hash);
     uint64_t claimed = word_of_mine(arena, hash);
     for (int t = 0; t < TAKE_TRIES; t++) {
-        if (find_held(arena, hash, ref)) {
+        if (fb_lease_find(arena, hash, ref)) {
             if (!fb_lease_settle(arena, ref))
                 return LEASE_OTHERS;
             continue;

@@ -28,7 +28,9 @@ bool fb_lease_remove(forebay_arena *arena, const lease_ref *ref);
 /* Remove it if its owner is dead or had it too long; true: it is over. */
 bool fb_lease_settle(forebay_arena *arena, const lease_ref *ref);
 
-/* Remove the lease that the key with this hash has; false: none. */
+/* The lease that the key with this hash has; false: none. */
+bool fb_lease_find(const forebay_arena *arena, uint64_t hash, lease_ref *ref);
+/* Remove it; false: none. */
 __attribute__((cold, noinline)) bool fb_lease_break(forebay_arena *arena, uint64_t hash);
 /* By whoever writes or removes the key, before the first look at its slots. */
 static inline void fb_leases_break(forebay_arena *arena, uint64_t hash)

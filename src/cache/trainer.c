@@ -215,6 +215,27 @@ forebay_status forebay_cache_train(forebay_cache *cache)
     return status;
 }
 
+uint32_t forebay_cache_dictionary_id(forebay_cache *cache)
+{
+    if (fb_arena_enter(cache->arena) != FOREBAY_OK || !cache->packing.has_dictionaries)
+        return DICTIONARY_NONE;
+    return fb_dictionary_current(cache->arena, cache->number, cache->packing.codec);
+}
+
+forebay_status forebay_cache_dictionary(forebay_cache *cache, void **bytes_out, size_t *length_out, const char **codec_out,
+                                        uint32_t *id_out)
+{
+    int codec;
+    *bytes_out = NULL;
+    *id_out = forebay_cache_dictionary_id(cache);
+    if (*id_out != DICTIONARY_NONE)
+        *bytes_out = fb_dictionary_copy(cache->arena, *id_out, length_out, &codec);
+    if (*bytes_out == NULL)
+        return FOREBAY_MISS;
+    *codec_out = forebay_codec_get(codec)->name;
+    return FOREBAY_OK;
+}
+
 /* ---- in the background ---- */
 
 /* Let those who wait for a processor go first; a tenth of their share is enough to

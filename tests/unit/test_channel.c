@@ -355,6 +355,23 @@ static void a_dropped_channel_is_heard_no_more(void **state)
     three_close(&t);
 }
 
+static void a_cache_follows_one_channel_at_a_time(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    forebay_channel *other = channel_open(t.b.arena, "other news");
+    listen_alone(&t.a);
+    assert_int_equal(forebay_cache_follow(t.b.cache, other, BEHIND), FOREBAY_CONFLICT);
+    member_put(&t.b, "key");
+    assert_true(member_has(&t.b, "key")); /* nothing changed */
+    forebay_channel_leave(t.a.channel, &t.a.listener);
+    assert_int_equal(forebay_cache_follow(t.b.cache, other, UINT64_MAX), FOREBAY_OK);
+    assert_false(member_has(&t.b, "key"));
+    forebay_channel_close(other);
+    three_close(&t);
+}
+
 static void an_arena_has_eight_channels(void **state)
 {
     (void)state;
@@ -536,6 +553,7 @@ int main(void)
         cmocka_unit_test(what_is_loaded_across_a_beginning_is_not_stored),
         cmocka_unit_test(a_child_of_a_fork_does_not_listen),
         cmocka_unit_test(a_dropped_channel_is_heard_no_more),
+        cmocka_unit_test(a_cache_follows_one_channel_at_a_time),
         cmocka_unit_test(an_arena_has_eight_channels),
         cmocka_unit_test(a_moment_that_cannot_be_counts_as_silence),
         cmocka_unit_test(after_a_reboot_nothing_was_heard),

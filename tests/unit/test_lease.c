@@ -527,9 +527,26 @@ static void threads_of_one_process_are_kept_apart(void **state)
     close_without_leases(&f);
 }
 
+static void anybody_may_look_who_loads(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease mine, seen;
+    assert_int_equal(forebay_lease_look(f.cache, "key", 3, &seen), FOREBAY_MISS);
+    assert_int_equal(lease_take(&f, "key", &mine), FOREBAY_OK);
+    assert_int_equal(forebay_lease_look(f.cache, "key", 3, &seen), FOREBAY_OK);
+    assert_true(seen.token == mine.token);
+    assert_int_equal(forebay_lease_look(f.cache, "other", 5, &seen), FOREBAY_MISS);
+    assert_true(seen.token == 0);
+    forebay_lease_end(f.cache, &mine);
+    assert_int_equal(forebay_lease_look(f.cache, "key", 3, &seen), FOREBAY_MISS);
+    close_without_leases(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(anybody_may_look_who_loads),
         cmocka_unit_test(one_of_two_gets_the_lease_and_its_value_is_stored),
         cmocka_unit_test(a_lease_that_ends_without_a_value_can_be_taken_again),
         cmocka_unit_test(whatever_writes_or_removes_the_key_takes_the_lease_away),

@@ -57,6 +57,10 @@ PyObject *arena_limit(PyObject *self, PyObject *arguments);
 PyObject *arena_limits(PyObject *self, PyObject *unused);
 PyObject *arena_drop_limit(PyObject *self, PyObject *name);
 
+/* channel_type.c */
+#define ARENA_CHANNEL_DOC "_channel($self, name, /)\n--\n\nThe channel of this name, as tiers use it."
+PyObject *arena_channel_open(PyObject *self, PyObject *name);
+
 /* Statistics of one cache as a dict, or NULL with an exception. */
 PyObject *dict_of_stats(forebay_cache_stats stats);
 

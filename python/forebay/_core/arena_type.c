@@ -141,7 +141,7 @@ static const char *name_text(PyObject *name)
 }
 
 /* Open a cache with the GIL released: its creator takes a lock on the file. */
-static PyObject *open_cache(arena_object *self, const char *name, const forebay_cache_options *options,
+static PyObject *open_cache(arena_object *self, PyTypeObject *type, const char *name, const forebay_cache_options *options,
                             value_serializer *serializer)
 {
     forebay_arena *arena = self->arena;
@@ -157,7 +157,7 @@ static PyObject *open_cache(arena_object *self, const char *name, const forebay_
         forebay_cache_close(cache);
         object = arena_raise_closed(self);
     } else {
-        object = cache_new(self, cache, serializer);
+        object = cache_new(self, type, cache, serializer);
     }
     arena_leave(self);
     return object;
@@ -167,7 +167,8 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "      version=0, update=False, serializer='msgpack', lazy=False,\n"
                               "      memo=..., encode_hook=None, decode_hook=None, load=None,\n"
                               "      load_many=None, absent_ttl=None, stale=None, early=None,\n"
-                              "      jitter=0.0, max_batch=100, max_wait=0.0, load_timeout=10.0)\n--\n\n"
+                              "      jitter=0.0, max_batch=100, max_wait=0.0, load_timeout=10.0,\n"
+                              "      tier=None, bus=None)\n--\n\n"
                               "Open the cache of this name, creating it if needed.\n\n"
                               "ttl is the time to live of entries that are set without one: seconds, a\n"
                               "timedelta, or None for entries that never expire.  It belongs to whoever\n"
@@ -326,7 +327,7 @@ static int codec_from_object(PyObject *object, const char **codec)
 
 /* What loads: handed on to forebay._loading as it is given. */
 static const char *const LOADING_OPTIONS[] = { "load", "load_many", "absent_ttl", "stale", "early",
-                                               "jitter", "max_batch", "max_wait", "load_timeout" };
+                                               "jitter", "max_batch", "max_wait", "load_timeout", "tier", "bus" };
 #define LOADING_COUNT (sizeof(LOADING_OPTIONS) / sizeof(*LOADING_OPTIONS))
 
 /* `*loading`: new, or NULL if no option was given. */
@@ -385,7 +386,10 @@ static PyObject *arena_cache(PyObject *object, PyObject *const *arguments, Py_ss
         serializer_clear(&serializer);
         return NULL;
     }
-    PyObject *cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, name, &options, &serializer);
+    PyTypeObject *type = loading_cache_type(self->state, loading);
+    PyObject *cache = NULL;
+    if (type != NULL)
+        cache = self->arena == NULL ? arena_raise_closed(self) : open_cache(self, type, name, &options, &serializer);
     serializer_clear(&serializer);
     if (cache != NULL)
         set_reading_options((cache_object *)cache, &reading);
@@ -549,6 +553,7 @@ static PyMethodDef arena_methods[] = {
     { "limits", arena_limits, METH_NOARGS, ARENA_LIMITS_DOC },
     { "drop_limit", arena_drop_limit, METH_O, ARENA_DROP_LIMIT_DOC },
     { "_limit", arena_limit, METH_VARARGS, ARENA_LIMIT_DOC },
+    { "_channel", arena_channel_open, METH_O, ARENA_CHANNEL_DOC },
     { "close", arena_close, METH_NOARGS, arena_close_doc },
     { "fileno", arena_fileno, METH_NOARGS, arena_fileno_doc },
     { "info", arena_info, METH_NOARGS, ARENA_INFO_DOC },

@@ -385,6 +385,20 @@ PyObject *loading_from_options(PyObject *options)
     return loading;
 }
 
+PyTypeObject *loading_cache_type(core_state *state, PyObject *loading)
+{
+    if (loading == NULL)
+        return state->cache_type;
+    PyObject *type = PyObject_GetAttrString(loading, "cache_type"); /* the module has it, too */
+    Py_XDECREF(type);
+    if (type == NULL || type == Py_None)
+        return type == NULL ? NULL : state->cache_type;
+    if (PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, state->cache_type))
+        return (PyTypeObject *)type;
+    PyErr_SetString(PyExc_TypeError, "a cache's type must be made of Cache");
+    return NULL;
+}
+
 int cache_set_loading(cache_object *self, PyObject *loading)
 {
     PyObject *refreshes = PyObject_GetAttrString(loading, "refreshes");
@@ -394,5 +408,7 @@ int cache_set_loading(cache_object *self, PyObject *loading)
         return -1;
     self->refreshes = is_so != 0;
     Py_XSETREF(self->loading, Py_NewRef(loading));
-    return 0;
+    PyObject *attached = PyObject_CallMethod(loading, "attach", "O", (PyObject *)self);
+    Py_XDECREF(attached);
+    return attached == NULL ? -1 : 0;
 }

@@ -238,8 +238,34 @@ PyObject *cache_lease_end(PyObject *self, PyObject *lease);
 PyObject *cache_lease_fail(PyObject *self, PyObject *arguments);
 PyObject *cache_lease_reason(PyObject *self, PyObject *lease);
 PyObject *cache_lease_break(PyObject *self, PyObject *key);
+
+/* cache_tier.c */
+#define CACHE_PAYLOAD_DOC "_payload($self, value, /)\n--\n\nHow a value, or ABSENT, is stored: its kind and bytes."
+#define CACHE_FROM_PAYLOAD_DOC                                                                               \
+    "_from_payload($self, key, kind, payload, /)\n--\n\n"                                                   \
+    "The value, or ABSENT, of what _payload() gave.  ValueError, CorruptError: it is none."
+#define CACHE_LEASE_STORE_PAYLOAD_DOC                                                                        \
+    "_lease_store_payload($self, key, kind, payload, lease, /, *, ttl=...)\n--\n\n"                        \
+    "_lease_store() of what _payload() gave."
+#define CACHE_FOLLOW_DOC                                                                                     \
+    "_follow($self, channel, most_behind_ms, /)\n--\n\n"                                                    \
+    "Find nothing while the channel was not heard for so long; None: however long."
+PyObject *cache_payload(PyObject *self, PyObject *value);
+PyObject *cache_from_payload(PyObject *self, PyObject *arguments);
+PyObject *cache_lease_store_payload(PyObject *self, PyObject *arguments, PyObject *keywords);
+PyObject *cache_follow(PyObject *self, PyObject *arguments);
+#define CACHE_LEASE_TOKEN_DOC "_lease_token($self, key, /)\n--\n\nOf the lease that somebody has of the key; None: nobody."
+#define CACHE_DICTIONARY_DOC                                                                                 \
+    "_dictionary($self, /)\n--\n\n"                                                                         \
+    "What new values are packed with now: its id, the codec's name, its bytes; None."
+#define CACHE_DICTIONARY_ID_DOC "_dictionary_id($self, /)\n--\n\nIts id alone; 0: none."
+PyObject *cache_lease_token(PyObject *self, PyObject *key);
+PyObject *cache_dictionary(PyObject *self, PyObject *unused);
+PyObject *cache_dictionary_id(PyObject *self, PyObject *unused);
 /* forebay._loading.make(**options): new, or NULL with an exception. */
 PyObject *loading_from_options(PyObject *options);
+/* The type of the caches that load so: borrowed; NULL with an exception. */
+PyTypeObject *loading_cache_type(core_state *state, PyObject *loading);
 int cache_set_loading(cache_object *self, PyObject *loading);
 
 /* cache_keys.c */

@@ -32,10 +32,10 @@ static void unlink_from_arena(cache_object *self)
         self->next->previous = self->previous;
 }
 
-PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer)
+PyObject *cache_new(arena_object *arena, PyTypeObject *type, forebay_cache *cache, value_serializer *serializer)
 {
     PyObject *name = PyUnicode_FromString(forebay_cache_name(cache));
-    cache_object *self = name == NULL ? NULL : PyObject_GC_New(cache_object, arena->state->cache_type);
+    cache_object *self = name == NULL ? NULL : PyObject_GC_New(cache_object, type);
     if (self == NULL) {
         Py_XDECREF(name);
         serializer_clear(serializer);
@@ -486,6 +486,14 @@ static PyMethodDef cache_methods[] = {
     { "_lease_fail", cache_lease_fail, METH_VARARGS, CACHE_LEASE_FAIL_DOC },
     { "_lease_reason", cache_lease_reason, METH_O, CACHE_LEASE_REASON_DOC },
     { "_lease_break", cache_lease_break, METH_O, CACHE_LEASE_BREAK_DOC },
+    { "_payload", cache_payload, METH_O, CACHE_PAYLOAD_DOC },
+    { "_from_payload", cache_from_payload, METH_VARARGS, CACHE_FROM_PAYLOAD_DOC },
+    { "_lease_store_payload", (PyCFunction)(void (*)(void))cache_lease_store_payload, METH_VARARGS | METH_KEYWORDS,
+      CACHE_LEASE_STORE_PAYLOAD_DOC },
+    { "_follow", cache_follow, METH_VARARGS, CACHE_FOLLOW_DOC },
+    { "_lease_token", cache_lease_token, METH_O, CACHE_LEASE_TOKEN_DOC },
+    { "_dictionary", cache_dictionary, METH_NOARGS, CACHE_DICTIONARY_DOC },
+    { "_dictionary_id", cache_dictionary_id, METH_NOARGS, CACHE_DICTIONARY_ID_DOC },
     { "clear", cache_clear, METH_NOARGS, cache_clear_doc },
     { "stats", cache_stats, METH_NOARGS, cache_stats_doc },
     { "__reduce__", cache_reduce, METH_NOARGS, cache_reduce_doc },
@@ -540,6 +548,6 @@ static PyType_Slot cache_slots[] = {
 PyType_Spec cache_type_spec = {
     .name = "forebay.Cache",
     .basicsize = sizeof(cache_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = cache_slots,
 };

@@ -153,7 +153,7 @@ static cache_object *cache_of(memoized_object *self)
     PyObject *cache = PyObject_CallNoArgs(self->resolve);
     if (cache == NULL)
         return NULL;
-    if (!Py_IS_TYPE(cache, self->state->cache_type)) {
+    if (!PyObject_TypeCheck(cache, self->state->cache_type)) {
         PyErr_Format(PyExc_TypeError, "memoize() needs a Cache, not %.100s", Py_TYPE(cache)->tp_name);
         Py_DECREF(cache);
         return NULL;

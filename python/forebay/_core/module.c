@@ -47,6 +47,7 @@ static const struct type_entry {
     { &sentinel_type_spec, offsetof(core_state, sentinel_type) },
     { &view_type_spec, offsetof(core_state, view_type) },
     { &limit_type_spec, offsetof(core_state, limit_type) },
+    { &channel_type_spec, offsetof(core_state, channel_type) },
     { &pool_type_spec, offsetof(core_state, pool_type) },
     { &held_type_spec, offsetof(core_state, held_type) },
     { &waiter_type_spec, offsetof(core_state, waiter_type) },

@@ -56,8 +56,8 @@ typedef struct cache_object {
 
 /* Wrap a handle; takes it over, also when it fails. */
 PyObject *arena_new(core_state *state, forebay_arena *arena, PyObject *path);
-/* Moves the serializer's references, also when it fails. */
-PyObject *cache_new(arena_object *arena, forebay_cache *cache, value_serializer *serializer);
+/* `type`: Cache, or one made of it.  Moves the serializer's references, also when it fails. */
+PyObject *cache_new(arena_object *arena, PyTypeObject *type, forebay_cache *cache, value_serializer *serializer);
 
 /* Between these the handles stay valid whatever other threads do. */
 static inline void arena_enter(arena_object *self)
