@@ -147,7 +147,11 @@ class PymemcacheStore:
 
     @property
     def timeout(self) -> float | None:
-        return longest(seconds for server in self._servers for seconds in (server.timeout, server.connect_timeout))
+        return longest(server.timeout for server in self._servers)
+
+    @property
+    def connect_timeout(self) -> float | None:
+        return longest(server.connect_timeout for server in self._servers)
 
     @property
     def retries(self) -> int:

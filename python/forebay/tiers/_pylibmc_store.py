@@ -52,7 +52,8 @@ class PylibmcStore:
         self.errors: tuple[type[BaseException], ...] = (self._driver.Error, OSError, queue.Empty)
         with self._use() as sample:
             check_serializer(sample)
-            self.timeout = _timeout_of(sample.behaviors)
+            self.timeout = _seconds(sample.behaviors["_poll_timeout"])
+            self.connect_timeout = _seconds(sample.behaviors["connect_timeout"])
             self.describe = "memcached://" + ",".join(str(address) for address in sample.addresses)
         _stores.add(self)
 
@@ -149,9 +150,8 @@ def check_serializer(client: Any) -> None:
             raise ValueError(f"a tier stores bytes as they are, and {type(client).__qualname__}.serialize() changes them")
 
 
-def _timeout_of(behaviors: Any) -> float | None:
-    waits = [behaviors["_poll_timeout"], behaviors["connect_timeout"]]
-    return max(waits) / 1000 if min(waits) >= 0 else None
+def _seconds(milliseconds: int) -> float | None:
+    return milliseconds / 1000 if milliseconds >= 0 else None
 
 
 def _before_fork() -> None:

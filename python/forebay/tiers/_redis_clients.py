@@ -59,15 +59,11 @@ class Address:
 
     def __init__(self, driver: str, sample: Any, clustered: bool = False, service: str | None = None) -> None:
         """`sample`: a connection as the client makes them, which is not connected."""
-        self.timeout = _longest(sample.socket_timeout, getattr(sample, "socket_connect_timeout", sample.socket_timeout))
+        self.timeout: float | None = sample.socket_timeout
+        self.connect_timeout: float | None = getattr(sample, "socket_connect_timeout", sample.socket_timeout)
         retry = getattr(sample, "retry", None)
         self.retries = max(int(getattr(retry, "_retries", 0)), 0)
         self.text = _text(driver, sample, clustered, service)
-
-
-def _longest(*seconds: float | None) -> float | None:
-    known = [float(found) for found in seconds if found is not None]
-    return max(known) if len(known) == len(seconds) else None
 
 
 def _text(driver: str, sample: Any, clustered: bool, service: str | None) -> str:

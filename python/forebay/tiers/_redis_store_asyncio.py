@@ -104,7 +104,8 @@ class RedisStore:
         self._errors = redis.Errors(driver)
         self.errors = errors_of(driver)
         address = self._address(driver)
-        self.timeout, self.retries, self.describe = address.timeout, address.retries, address.text
+        self.timeout, self.connect_timeout = address.timeout, address.connect_timeout
+        self.retries, self.describe = address.retries, address.text
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe} for asyncio>"

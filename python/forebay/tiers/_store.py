@@ -54,11 +54,16 @@ class Facts(Protocol):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for which the client waits for a socket, connecting included; None: as long as it takes."""
+        """Seconds for which the client waits for a socket, to be read or written; None: as long as it takes."""
+
+    @property
+    def connect_timeout(self) -> float | None:
+        """Seconds for which the client waits for a connection; None: as long as it takes."""
 
     @property
     def retries(self) -> int:
-        """How often the client tries again to connect, by itself, each time for up to `timeout`.
+        """How often the client tries again to connect, by itself, each time for up to
+        `connect_timeout`, and `timeout` for what is said first.
 
         Commands are sent once: a store does not try again what failed."""
 
