@@ -19,12 +19,15 @@ from forebay.testing.servers._ports import free_ports
 from forebay.testing.servers._postgres import PostgresServer, find_postgres, postgres_version, start_postgres
 from forebay.testing.servers._programs import find, version
 from forebay.testing.servers._redis import RedisServer, start_redis
+from forebay.testing.servers._redis_cluster import ClusterNode, RedisCluster, key_slot, start_redis_cluster
 from forebay.testing.servers._resp import ReplyError
 from forebay.testing.servers._server import Server, ServerList
 
 __all__ = [
+    "ClusterNode",
     "MemcachedServer",
     "PostgresServer",
+    "RedisCluster",
     "RedisServer",
     "ReplyError",
     "Server",
@@ -32,10 +35,12 @@ __all__ = [
     "find",
     "find_postgres",
     "free_ports",
+    "key_slot",
     "postgres_version",
     "start_memcached",
     "start_memcacheds",
     "start_postgres",
     "start_redis",
+    "start_redis_cluster",
     "version",
 ]
