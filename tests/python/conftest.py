@@ -91,3 +91,25 @@ def redis_server(server_folder):
 def memcached_server(server_folder):
     with servers.start_memcached(server_folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def session_cluster(server_folder):
+    with servers.start_redis_cluster(server_folder) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(session_cluster):
+    """An empty Redis Cluster; a test that kills, holds or moves leaves the repair to this fixture, and adds no nodes."""
+    yield session_cluster
+    session_cluster.repair()
+    for node in session_cluster.masters:
+        node.call("FLUSHALL")
+
+
+@pytest.fixture(scope="session")
+def memcached_servers(server_folder):
+    """Three, on ports of loopback."""
+    with servers.start_memcacheds(server_folder, 3) as three:
+        yield three
