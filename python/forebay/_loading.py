@@ -20,7 +20,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from forebay._core import ABSENT, MISSING, FullError, TooBigError
+from forebay._core import ABSENT, MISSING, Cache, FullError, TooBigError
 from forebay._loading_flights import Deadline, Flight, Flights, Mark, Order, ttl_of
 from forebay._loading_options import OMITTED, Options, parse
 from forebay._loading_tasks import Tasks
@@ -32,7 +32,7 @@ _REFRESHERS = 4  # threads for all caches of a process
 class Loading:
     """The loads of one Cache object, which owns it and is given to each call."""
 
-    __slots__ = ("__weakref__", "_refreshers", "flights", "given", "options", "refreshes", "tasks", "threads")
+    __slots__ = ("__weakref__", "_refreshers", "flights", "given", "options", "refreshes", "shares", "tasks", "threads")
 
     def __init__(self, options: Options, given: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.options = options
@@ -42,7 +42,22 @@ class Loading:
         self.threads = Threads(self.flights)
         self.tasks = Tasks(self.flights, self.threads)
         self._refreshers = Crew(self.threads, _refresh_pool.submit)
+        self.shares = options.tier is not None or options.bus is not None
         _all.add(self)
+
+    @property
+    def cache_type(self) -> type[Cache[Any, Any]]:
+        """Of the caches that load so."""
+        if not self.shares:
+            return Cache
+        from forebay._shared import SharedCache
+
+        return SharedCache
+
+    def attach(self, cache: Any) -> None:
+        """The cache was opened; it is of cache_type."""
+        if self.shares:
+            cache._attach(self)
 
     def forget(self) -> None:
         """In the child of a fork: flights, and the threads and tasks that were at work on them, are the parent's."""
@@ -236,7 +251,7 @@ def _add_absent(cache: Any, options: Options, key: Any, ttl: float) -> None:
 
 def _loading_of(cache: Any) -> Loading:
     loading: Loading | None = cache._loading
-    if loading is None:
+    if loading is None or not loading.options.loads:
         raise TypeError(f"this cache has no loader: arena.cache({cache.name!r}, load=...) or load_many=...")
     return loading
 

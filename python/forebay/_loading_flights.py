@@ -31,7 +31,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from forebay._core import ABSENT, MISSING, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
+from forebay._core import ABSENT, MISSING, Cache, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
 from forebay._loading_options import OMITTED, Options, seconds_of
 
 log = logging.getLogger("forebay")
@@ -58,6 +58,15 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Failed:
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What came of a load with a tier, which says for how long it may be kept, and whether at all."""
+
+    value: Any
+    seconds: float | None
+    keep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +310,8 @@ class Flights:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.listener: Any = None  # buses._listening.Listener: who hears what other machines change
+        self.tier: Any = None  # tiers._tier.TierOfCache: between the cache and what loads
         self.forget()
 
     def forget(self) -> None:
@@ -377,7 +388,7 @@ class Flights:
         All that are taken are put `into` the list.  The second list: flights that wait again, for no lease is free.
         """
         loaded: list[Flight] = []
-        while (room := self.options.max_batch - len(loaded)) > 0:
+        while (room := self.options.batch - len(loaded)) > 0:
             before = len(into)
             with self.lock:
                 take(room, into)
@@ -463,8 +474,29 @@ class Flights:
 
     # -- the load
 
-    def call(self, flights: Sequence[Flight]) -> list[Any]:
-        """Run the loader; the results in the order of the flights, Failed where there is an error for a key."""
+    def call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        """Run what loads; the results in the order of the flights, Failed where there is an error for a key."""
+        if self.listener is not None:
+            self.listener.ensure()
+        if self.tier is not None:
+            return self.tier.load(cache, flights, self._load_parts)
+        return self._load(flights)
+
+    def _load_parts(self, flights: Sequence[Flight]) -> list[Any]:
+        """What the tier does not have, as the loader wants it: max_batch at a time."""
+        results: list[Any] = []
+        for part in self._parts(flights):
+            try:
+                results += self._load(part)
+            except Exception as error:
+                results += [Failed(error)] * len(part)
+        return results
+
+    def _parts(self, flights: Sequence[Flight]) -> Iterable[Sequence[Flight]]:
+        most = self.options.max_batch
+        return (flights[at : at + most] for at in range(0, len(flights), most))
+
+    def _load(self, flights: Sequence[Flight]) -> list[Any]:
         load, load_many = self.options.load, self.options.load_many
         if load_many is not None:
             keys = [flight.key for flight in flights]
@@ -475,7 +507,24 @@ class Flights:
         assert load is not None
         return [_no_awaitable(load(flight.key), "load")]
 
-    async def call_async(self, flights: Sequence[Flight]) -> list[Any]:
+    async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        """call() with a coroutine function."""
+        if self.listener is not None:
+            self.listener.ensure()
+        if self.tier is not None:
+            return await self.tier.aload(cache, flights, self._load_parts_async)
+        return await self._load_async(flights)
+
+    async def _load_parts_async(self, flights: Sequence[Flight]) -> list[Any]:
+        results: list[Any] = []
+        for part in self._parts(flights):
+            try:
+                results += await self._load_async(part)
+            except Exception as error:
+                results += [Failed(error)] * len(part)
+        return results
+
+    async def _load_async(self, flights: Sequence[Flight]) -> list[Any]:
         load, load_many = self.options.load, self.options.load_many
         if load_many is not None:
             keys = [flight.key for flight in flights]
@@ -513,15 +562,28 @@ class Flights:
     def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
         if isinstance(result, Failed):
             return self._fail(cache, flight, result.error)
+        value = result.value if isinstance(result, Arrived) else result
         try:
-            return Loaded(result, self._store(cache, flight, result))
+            if isinstance(result, Arrived):
+                return Loaded(value, self._store_arrived(cache, flight, result))
+            return Loaded(value, self._store(cache, flight, value))
         except (FullError, TooBigError):  # it is a cache: the value is good all the same
             self._note(cache, flight, ALONE_NOTE)
             if flight.replaces:
-                cache.delete(flight.key)
-            return Loaded(result, False)
+                Cache.delete(cache, flight.key)
+            return Loaded(value, False)
         except Exception as error:
             return self._fail(cache, flight, error)
+
+    def _store_arrived(self, cache: Any, flight: Flight, arrived: Arrived) -> bool:
+        if arrived.keep and flight.lease is not None:
+            return bool(cache._lease_store(flight.key, arrived.value, flight.lease, ttl=arrived.seconds))
+        if arrived.value is ABSENT and self.options.absence and self.options.absent_ttl is None:
+            return self._store_absent(cache, flight)
+        self._note(cache, flight, ALONE_NOTE)
+        if flight.replaces:
+            Cache.delete(cache, flight.key)
+        return False
 
     def _store(self, cache: Any, flight: Flight, value: Any) -> bool:
         if flight.order is not None:
@@ -535,7 +597,7 @@ class Flights:
         elif flight.lease is not None:
             return bool(cache._lease_store(flight.key, value, flight.lease, ttl=ttl, tags=tags))
         elif flight.replaces:
-            cache.delete(flight.key)  # what is there is known to be old
+            Cache.delete(cache, flight.key)  # what is there is known to be old
         return False
 
     def _store_absent(self, cache: Any, flight: Flight) -> bool:
@@ -543,7 +605,7 @@ class Flights:
         if ttl is not None and flight.lease is not None:
             return bool(cache._lease_store(flight.key, ABSENT, flight.lease, ttl=self.options.shortened(ttl)))
         if flight.replaces and (flight.lease is None or cache._lease_holds(flight.lease)):
-            cache.delete(flight.key)
+            Cache.delete(cache, flight.key)
         self._note(cache, flight, ABSENT_NOTE)
         return False
 

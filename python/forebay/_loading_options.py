@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import random
@@ -14,6 +15,7 @@ from typing import Any
 OMITTED: Any = ...
 _SECONDS_MAX = (2**32 - 1) / 1000  # the library counts milliseconds in 32 bits
 _SHORTEST = 0.001  # a ttl is more than 0
+TIER_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,17 @@ class Options:
     max_batch: int = 1
     max_wait: float = 0.0
     load_timeout: float = 10.0
+    tier: Any = None
+    bus: Any = None
+
+    @property
+    def loads(self) -> bool:
+        return self.load is not None or self.load_many is not None
+
+    @property
+    def batch(self) -> int:
+        """Keys that are looked after together: a tier is asked for more than a loader is."""
+        return self.max_batch if self.tier is None else max(self.max_batch, TIER_BATCH)
 
     def lifetime(self, ttl: float | None) -> Any:
         """Seconds that an entry of the cache's `ttl` is kept; OMITTED: as the cache says."""
@@ -53,9 +66,15 @@ def parse(
     max_batch: int = OMITTED,
     max_wait: float | timedelta = OMITTED,
     load_timeout: float | timedelta = 10.0,
+    tier: Any = None,
+    bus: Any = None,
 ) -> Options:
     """TypeError and ValueError say which option is wrong."""
-    loader, name = _loader(load, load_many)
+    if tier is not None or bus is not None:
+        bus = _bus(tier, bus)
+        load, load_many, batches = _loaders_of_many(tier, load, load_many)
+        max_batch = max_batch if batches or max_batch is not OMITTED else 1
+    loader, name = _loader(load, load_many, bus is not None)
     if load is not None and not (max_batch is OMITTED and max_wait is OMITTED):
         raise TypeError("load= takes one key at a time: max_batch= and max_wait= go with load_many=")
     return Options(
@@ -69,7 +88,64 @@ def parse(
         max_batch=_count(max_batch, "max_batch", 100) if load is None else 1,
         max_wait=seconds_of(max_wait, "max_wait") if max_wait is not OMITTED else 0.0,
         load_timeout=_timeout(load_timeout, "load_timeout"),
+        tier=tier,
+        bus=bus,
     )
+
+
+def _bus(tier: Any, bus: Any) -> Any:
+    """What tells the machines of changes: what is given, or what the tier can do itself."""
+    from forebay.tiers import Bus, Tier
+
+    if tier is not None and not isinstance(tier, Tier):
+        raise TypeError(f"tier must be one of forebay.tiers, as forebay.tiers.Redis(client), not {type(tier).__name__}")
+    if bus is not None and not isinstance(bus, Bus):
+        raise TypeError(f"bus must be one of forebay.buses, as forebay.buses.Redis(client), not {type(bus).__name__}")
+    if tier is not None and tier.bus is not None:
+        if bus is not None:
+            raise TypeError(f"{tier!r} tells of changes itself: leave bus= out")
+        return tier.bus
+    return bus
+
+
+def _loaders_of_many(tier: Any, load: Any, load_many: Any) -> tuple[Any, Any, bool]:
+    """With a tier keys are looked after together, also where the loader takes one at a time or there is none."""
+    if tier is None:
+        return load, load_many, True
+    if load is not None and load_many is not None:
+        return load, load_many, True  # refused where that is looked at
+    name = "load" if load is not None else "load_many"
+    loader = load if load is not None else load_many
+    asynchronous = tier.asynchronous if loader is None else _is_coroutine_function(loader, name)
+    if asynchronous != tier.asynchronous:
+        raise TypeError(
+            f"{name} is {'a coroutine' if asynchronous else 'a plain'} function, and the client of the tier is for "
+            f"{'asyncio' if tier.asynchronous else 'threads'}: both must be of one kind"
+        )
+    if load_many is not None:
+        return None, load_many, True
+    return None, (_each_async if asynchronous else _each)(load), False
+
+
+def _each(load: Callable[[Any], Any] | None) -> Callable[[list[Any]], Any]:
+    def load_each(keys: list[Any]) -> Any:
+        return {} if load is None else [_outcome(load, key) for key in keys]
+
+    return load_each
+
+
+def _outcome(load: Callable[[Any], Any], key: Any) -> Any:
+    try:
+        return load(key)
+    except Exception as error:
+        return error
+
+
+def _each_async(load: Callable[[Any], Any] | None) -> Callable[[list[Any]], Any]:
+    async def load_each(keys: list[Any]) -> Any:
+        return {} if load is None else await asyncio.gather(*(load(key) for key in keys), return_exceptions=True)
+
+    return load_each
 
 
 def seconds_of(value: float | timedelta, name: str) -> float:
@@ -83,10 +159,12 @@ def seconds_of(value: float | timedelta, name: str) -> float:
     return float(value)
 
 
-def _loader(load: Any, load_many: Any) -> tuple[Callable[..., Any], str]:
+def _loader(load: Any, load_many: Any, may_be_none: bool = False) -> tuple[Callable[..., Any] | None, str]:
     if load is not None and load_many is not None:
         raise TypeError("a cache loads by load= or by load_many=, not by both")
     if load is None and load_many is None:
+        if may_be_none:
+            return None, ""
         raise TypeError("these options are for a cache that loads: give load= or load_many= as well")
     loader, name = (load, "load") if load is not None else (load_many, "load_many")
     if not callable(loader):
@@ -94,7 +172,9 @@ def _loader(load: Any, load_many: Any) -> tuple[Callable[..., Any], str]:
     return loader, name
 
 
-def _is_coroutine_function(loader: Callable[..., Any], name: str) -> bool:
+def _is_coroutine_function(loader: Callable[..., Any] | None, name: str) -> bool:
+    if loader is None:
+        return False
     if inspect.isasyncgenfunction(loader):
         raise TypeError(f"{name} must return its result, not yield: it is an asynchronous generator")
     return inspect.iscoroutinefunction(loader) or inspect.iscoroutinefunction(getattr(loader, "__call__", None))

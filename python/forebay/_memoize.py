@@ -111,8 +111,8 @@ def memoize(
         wrapper = _coroutine_function(memo, function, keep, tags)
     functools.update_wrapper(wrapper, function)
     wrapper.cache_info = functools.partial(_cache_info, memo, name)
-    wrapper.cache_clear = lambda: memo.cache.invalidate_tag(name)
-    wrapper.invalidate = lambda *args, **kwargs: memo.cache.delete(memo.cache_key(*args, **kwargs))
+    wrapper.cache_clear = lambda: Cache.invalidate_tag(memo.cache, name)
+    wrapper.invalidate = lambda *args, **kwargs: Cache.delete(memo.cache, memo.cache_key(*args, **kwargs))
     if wrapper is not memo:
         wrapper.cache_key = memo.cache_key
     return wrapper

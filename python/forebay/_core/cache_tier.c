@@ -132,6 +132,45 @@ PyObject *cache_follow(PyObject *object, PyObject *arguments)
     return core_raise(self->state, status, &error, self->arena->path);
 }
 
+static void *room_for_payload(void *context, size_t item, size_t length, forebay_kind kind)
+{
+    PyObject **bytes = context;
+    Py_XSETREF(bytes[0], PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length));
+    Py_XSETREF(bytes[1], PyLong_FromLong(kind));
+    return bytes[0] == NULL || bytes[1] == NULL ? NULL : PyBytes_AS_STRING(bytes[0]);
+}
+
+PyObject *cache_stored(PyObject *object, PyObject *argument)
+{
+    cache_object *self = (cache_object *)object;
+    core_key key;
+    PyObject *bytes[2] = { NULL, NULL }; /* and the kind */
+    uint64_t left_ms = FOREBAY_TTL_FOREVER;
+    if (core_key_encode(&self->state->types, argument, &key) < 0)
+        return NULL;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL)
+        status = forebay_get(cache, key.data, key.length, &(forebay_sink){ room_for_payload, bytes });
+    if (status == FOREBAY_OK)
+        status = forebay_ttl_left(cache, key.data, key.length, &left_ms);
+    core_key_clear(&key);
+    PyObject *stored = NULL;
+    if (PyErr_Occurred())
+        stored = NULL;
+    else if (status == FOREBAY_MISS)
+        stored = Py_NewRef(Py_None);
+    else if (status != FOREBAY_OK)
+        stored = cache_raise(self, status);
+    else if (left_ms == FOREBAY_TTL_FOREVER)
+        stored = Py_BuildValue("(OOO)", bytes[1], bytes[0], Py_None);
+    else
+        stored = Py_BuildValue("(OOd)", bytes[1], bytes[0], (double)left_ms / 1000);
+    Py_XDECREF(bytes[0]);
+    Py_XDECREF(bytes[1]);
+    return stored;
+}
+
 PyObject *cache_lease_token(PyObject *object, PyObject *argument)
 {
     cache_object *self = (cache_object *)object;

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all buses have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from forebay.buses._listening import Listener, listener_of
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Of a message: the entries that are not what they were, by the names that the bus has for them."""
+
+    names: Sequence[bytes]
+
+
+class Everything:
+    """Messages may be missing, or all entries are gone."""
+
+
+class Pong:
+    """The answer to the last ping; all messages before it were read."""
+
+
+Event = Changed | Everything | Pong
+
+
+class Session(Protocol):
+    """A subscription.  One thread uses it."""
+
+    def ping(self) -> None:
+        """Have a Pong come behind all that was said until now."""
+
+    def read(self, seconds: float) -> list[Event]:
+        """What came; waits for it for so long."""
+
+    def close(self) -> None: ...
+
+
+class Bus:
+    """Over it machines tell each other which entries changed.  Made by forebay.buses.Redis, or a tier's own.
+
+    Threads may share it, and the children of a fork."""
+
+    errors: tuple[type[BaseException], ...] = (OSError,)
+
+    def __init__(self, kind: str, prefix: str, server: str, max_stale: float | None) -> None:
+        place = hashlib.sha256(f"{prefix}\0{server}".encode()).hexdigest()[:12]
+        self.channel = f"{kind}:{prefix[:20]}:{place}"
+        self.describe = f"{kind} {server}"
+        self.max_stale = max_stale
+
+    def follow(self, cache: Any) -> Listener:
+        """The cache's entries are those that this bus tells of.  By Arena.cache()."""
+        listener = listener_of(cache.arena, self)
+        most = None if self.max_stale is None else round(self.max_stale * 1000)
+        cache._follow(listener.channel, most)
+        listener.begin(cache)
+        return listener
+
+    def tell(self, cache: Any, keys: Iterable[Any]) -> None:
+        """Entries of the cache changed: say so to the other machines."""
+        raise NotImplementedError
+
+    def subscribe(self) -> Session:
+        """Raises one of `errors`."""
+        raise NotImplementedError
+
+    def release(self, arena: Any) -> None:
+        """Nobody of this process listens for the arena any more."""
+
+    def forget(self, arena: Any, names: Sequence[bytes], at_once: bool) -> list[bytes]:
+        """Delete these entries here; returns names that are to be looked at again in a moment, unless at_once."""
+        raise NotImplementedError

@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tier: what a cache asks on a miss before its source, and fills after it.
+
+docs/tiers.md is the protocol.  In short, for the keys of one load, whose leases are held:
+
+1. get_many: what the tier has is stored here.
+2. place_many: a placeholder with a token of our own where there is nothing, so that an
+   invalidation from now on finds something to remove.
+3. The source loads the rest.
+4. replace_many: values where our placeholders still are.  What is gone was invalidated
+   meanwhile, so what was loaded may be old: it goes to the callers and is stored nowhere.
+   (R. Nishtala et al.: Scaling Memcache at Facebook, NSDI 2013, section 3.2.1.)
+
+A tier whose servers cannot compare and set at once ("plain") has values set in 4, if the
+lease is still held, and removed if it is not held after that."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from forebay._core import ABSENT, CorruptError, FullError, TooBigError
+from forebay._loading_flights import Arrived, Failed, Flight
+from forebay._loading_options import OMITTED, Options, seconds_of
+from forebay.tiers._breaker import Breaker
+from forebay.tiers._dictionaries import Dictionaries
+from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of, new_token, open_envelope, seal, too_big
+from forebay.tiers._marks import Marks
+from forebay.tiers._names import Names, text_of
+from forebay.tiers._steps import Ask, Load, Steps, arun, run
+from forebay.tiers._store import AsyncStore, Store, store_of
+
+log = logging.getLogger("forebay.tiers")
+
+_OWED_MAX = 100_000  # names that are to be deleted when the tier answers again
+_SPARE = 0.9  # of item_max: what the server needs for itself
+_NEVER_STORED = 1  # ms: a placeholder that is to go
+
+
+class Unusable(Exception):
+    """The tier failed, or is left alone: go on without."""
+
+
+@dataclass(slots=True)
+class Wish:
+    """A key of one load."""
+
+    flight: Flight
+    name: bytes
+    prefix: bytes = b""  # what must be there for the value to be stored; empty: it is not to be
+    result: Any = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of this process."""
+
+    hits: int = 0
+    misses: int = 0
+    errors: int = 0
+    stored: int = 0
+    refused: int = 0  # values that were invalidated while they were loaded
+    too_big: int = 0
+    unreadable: int = 0
+    owed: int = 0  # invalidations that the tier has not had yet
+    forgotten: int = 0  # of them, given up
+    skipped: int = 0
+    opened: int = 0
+    state: str = "closed"
+
+
+class Tier:
+    """A store that machines share.  Made by forebay.tiers.Redis and Memcached; one for all caches of a client.
+
+    Threads may share it, and the children of a fork.  One on an asyncio client belongs to that client's loop."""
+
+    guarded = True  # the store compares and sets at once
+    bus: Any = None  # of its own: the store says what changes
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        prefix: str = "forebay:",
+        max_age: float | timedelta = 86400.0,
+        max_stale: float | timedelta | None = 1.0,
+        compress: bool = True,
+    ) -> None:
+        if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
+            raise ValueError(f"prefix must be a str of printable ASCII without spaces, not {prefix!r}")
+        self.client = client
+        self.store: Store | AsyncStore = store_of(client)
+        if self.store.timeout is None or self.store.connect_timeout is None:
+            raise ValueError(
+                f"the client of {self.store.describe} waits for ever: make it with socket_timeout= and socket_connect_timeout= (or the "
+                "like), as a tier that does not answer must not hold its callers up; 0.2 seconds is a good value in one data centre"
+            )
+        self.names = Names(prefix)
+        self.max_age = seconds_of(max_age, "max_age")
+        self.max_stale = None if max_stale is None else seconds_of(max_stale, "max_stale")
+        self.compress = compress
+        self.breaker = Breaker(f"tier {self.store.describe}")
+        self.dictionaries = Dictionaries(self.names)
+        self._counts = Counts()
+        self._owed: dict[bytes, None] = {}
+        self._lock = threading.Lock()
+        if self.max_age == 0:
+            raise ValueError("max_age must be more than 0 seconds")
+
+    def __repr__(self) -> str:
+        return f"<forebay.tiers.{type(self).__name__} {self.store.describe} prefix={self.names.prefix!r}>"
+
+    @property
+    def asynchronous(self) -> bool:
+        return self.store.asynchronous
+
+    def stats(self) -> dict[str, Any]:
+        """What this process had from the tier: hits, misses, errors, stored, refused (invalidated while they were
+        loaded), too_big, unreadable (of another program or version), owed (invalidations that the tier has not had
+        yet), forgotten (of them, given up), skipped (calls while it was left alone), opened (how often it was), state."""
+        counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
+        counts.update(owed=len(self._owed), skipped=self.breaker.skipped, opened=self.breaker.opened, state=self.breaker.state)
+        return counts
+
+    def bind(self, cache: Any, options: Options) -> TierOfCache:
+        """The tier as one cache uses it."""
+        return TierOfCache(self, cache, options)
+
+    # ---- calls that may fail ----
+
+    def ask(self, method: str, *arguments: Any) -> Steps[Any]:
+        """What the store says; Unusable: it failed, or is left alone."""
+        if not self.breaker.allows():
+            raise Unusable
+        try:
+            result = yield Ask(method, arguments)
+        except self.store.errors as error:
+            self._counts.errors += 1
+            self.breaker.failed(error)
+            raise Unusable from error
+        self.breaker.succeeded()
+        return result
+
+    def pay(self) -> Steps[None]:
+        """Delete what could not be deleted before."""
+        if not self._owed:
+            return
+        with self._lock:
+            owed = list(self._owed)[:1000]
+        yield from self.ask("delete_many", owed)
+        with self._lock:
+            for name in owed:
+                self._owed.pop(name, None)
+
+    def owe(self, names: Iterable[bytes]) -> None:
+        with self._lock:
+            for name in names:
+                if len(self._owed) >= _OWED_MAX:
+                    self._counts.forgotten += 1
+                else:
+                    self._owed[name] = None
+
+    def is_owed(self, name: bytes) -> bool:
+        return name in self._owed
+
+    def count(self, **more: int) -> None:
+        with self._lock:
+            for name, number in more.items():
+                setattr(self._counts, name, getattr(self._counts, name) + number)
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A value that is to be written."""
+
+    key: Any
+    name: bytes
+    kind: int
+    payload: bytes
+    seconds: float
+    data: bytes = b""
+    lease: bytes = field(default=b"")
+
+
+class TierOfCache:
+    """A tier's part for one Cache object."""
+
+    def __init__(self, tier: Tier, cache: Any, options: Options) -> None:
+        self.tier = tier
+        self._options = options
+        self._beginning = tier.names.of_cache(cache.name, cache.version)
+        self._marks = Marks(cache.arena)
+        self._item_max = tier.store.item_max
+        self._payload_max = cache.arena.max_entry
+
+    def name_of(self, key: Any) -> bytes:
+        name = (self._beginning + text_of(key)).encode("ascii")
+        if len(name) > self.tier.store.name_max:
+            raise ValueError(
+                f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self.tier.store.name_max} at most"
+            )
+        return name
+
+    # ---- a load ----
+
+    def load(self, cache: Any, flights: Sequence[Flight], source: Callable[[Sequence[Flight]], Any]) -> list[Any]:
+        return run(self._load(cache, flights), self.tier.store, source)
+
+    async def aload(self, cache: Any, flights: Sequence[Flight], source: Callable[[Sequence[Flight]], Any]) -> list[Any]:
+        return await arun(self._load(cache, flights), self.tier.store, source)
+
+    def _load(self, cache: Any, flights: Sequence[Flight]) -> Steps[list[Any]]:
+        wishes = [Wish(flight, self.name_of(flight.key)) for flight in flights]
+        token = new_token()
+        usable = True
+        try:
+            yield from self.tier.pay()
+            yield from self._look(cache, wishes)
+            yield from self._place([wish for wish in wishes if wish.result is None], token)
+        except Unusable:
+            usable = False
+        missing = [wish for wish in wishes if wish.result is None]
+        if missing:
+            yield from self._load_missing(cache, missing, token, usable)
+        return [wish.result for wish in wishes]
+
+    def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
+        sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
+        if not sought:
+            return
+        found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
+        opened = {name: envelope for name, data in found.items() if (envelope := self._opened(data)) is not None}
+        dictionaries = yield from self._dictionaries(opened.values())
+        now, hits = time.time(), 0
+        for wish in sought:
+            envelope = opened.get(wish.name)
+            if envelope is not None and envelope.state == VALUE:
+                wish.result = self._arrived(cache, wish.flight, envelope, dictionaries, now)
+                hits += wish.result is not None
+        self.tier.count(hits=hits, misses=len(sought) - hits)
+
+    def _opened(self, data: bytes) -> Envelope | None:
+        try:
+            return open_envelope(data)
+        except ValueError as error:
+            self.tier.count(unreadable=1)
+            log.debug("%s: %s", self.tier.breaker.name, error)
+            return None
+
+    def _dictionaries(self, envelopes: Iterable[Envelope]) -> Steps[dict[bytes, bytes]]:
+        wanted = {envelope.digest for envelope in envelopes if envelope.digest}
+        return (yield from self.tier.dictionaries.fetch(self.tier, wanted))
+
+    def _arrived(
+        self, cache: Any, flight: Flight, envelope: Envelope, dictionaries: dict[bytes, bytes], now: float
+    ) -> Arrived | None:
+        left = envelope.left(now)
+        if left is not None and left <= 0:
+            return None
+        if envelope.digest and envelope.digest not in dictionaries:
+            return None
+        try:
+            payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
+            value = cache._from_payload(flight.key, envelope.kind, payload)
+        except (ValueError, CorruptError) as error:
+            self.tier.count(unreadable=1)
+            log.warning("%s: what is there for key %r of cache %r cannot be read: %s", self.tier.breaker.name, flight.key, cache.name, error)
+            return None
+        return Arrived(value, self._capped(left), True)
+
+    def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
+        wishes = [wish for wish in wishes if wish.flight.lease is not None]
+        if not wishes or not self.tier.guarded:
+            return
+        self._mark(wishes, token)
+        replaced = {wish.name: wish for wish in wishes if wish.flight.replaces}
+        if replaced:
+            heads = yield from self.tier.ask("get_heads", list(replaced), HEAD)
+            for name, head in heads.items():
+                if not head.startswith(head_of(PLACEHOLDER, b"")):
+                    replaced[name].prefix = head
+        names = {wish.name for wish in wishes if not wish.prefix}
+        milliseconds = round(self._options.load_timeout * 1000)
+        placeholder = head_of(PLACEHOLDER, token)
+        placed = (yield from self.tier.ask("place_many", list(names), placeholder, milliseconds)) if names else set()
+        for wish in wishes:
+            if wish.name in placed:
+                wish.prefix = placeholder
+
+    def _mark(self, wishes: Iterable[Wish], token: bytes) -> None:
+        pairs = [(wish.name, lease_token(wish.flight.lease)) for wish in wishes if wish.flight.lease is not None]
+        self._marks.note(pairs, token, self._options.load_timeout)
+
+    def _load_missing(self, cache: Any, missing: Sequence[Wish], token: bytes, usable: bool) -> Steps[None]:
+        try:
+            results = yield Load([wish.flight for wish in missing])
+        except Exception as error:
+            results = [Failed(error)] * len(missing)
+        for wish, result in zip(missing, results):
+            wish.result = result
+        try:
+            if not usable:
+                raise Unusable
+            yield from self._commit(cache, missing, token)
+        except Unusable:
+            for wish in missing:
+                self._limit(cache, wish)
+
+    def _limit(self, cache: Any, wish: Wish) -> None:
+        """What the tier does not know of, nobody can invalidate: it is kept for as long as a reader may be behind."""
+        if not isinstance(wish.result, (Failed, Arrived)):
+            seconds = self._lifetime(cache, wish.result)
+            if seconds is not None and self.tier.max_stale is not None:
+                seconds = min(seconds, self.tier.max_stale)
+            keep = seconds is not None and seconds > 0 and not self.tier.is_owed(wish.name)
+            wish.result = Arrived(wish.result, seconds, keep)
+
+    # ---- what was loaded goes to the tier ----
+
+    def _commit(self, cache: Any, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        sealed: dict[bytes, Sealed] = {}
+        for wish in wishes:
+            if wish.flight.lease is not None and not isinstance(wish.result, Failed):
+                if (value := self._sealed(cache, wish)) is not None:
+                    sealed[wish.name] = value
+        yield from self._seal(cache, sealed.values(), token)
+        if self.tier.guarded:
+            stored = yield from self._replace(wishes, sealed)
+        else:
+            stored = yield from self._set_plain(cache, wishes, sealed)
+        for wish in wishes:
+            if not isinstance(wish.result, Failed):
+                value = sealed.get(wish.name)
+                known = wish.name in stored or not wish.prefix  # not ours to replace: another's is there, and says what changes
+                wish.result = Arrived(wish.result, None if value is None else value.seconds, value is not None and known)
+
+    def _sealed(self, cache: Any, wish: Wish) -> Sealed | None:
+        """None: not to be stored."""
+        seconds = self._lifetime(cache, wish.result)
+        if seconds is None or seconds <= 0:
+            return None
+        try:
+            kind, payload = cache._payload(wish.result)
+        except Exception as error:  # it cannot be stored: as without a tier
+            wish.result = Failed(error)
+            return None
+        return Sealed(wish.flight.key, wish.name, kind, payload, seconds)
+
+    def _lifetime(self, cache: Any, value: Any) -> float | None:
+        """Seconds; None: it is not stored."""
+        options = self._options
+        if value is ABSENT and options.absence:
+            return None if options.absent_ttl is None else self._capped(options.shortened(options.absent_ttl))
+        lifetime = options.lifetime(cache.ttl)
+        return self._capped(cache.ttl if lifetime is OMITTED else lifetime)
+
+    def _capped(self, seconds: float | None) -> float:
+        return self.tier.max_age if seconds is None else min(seconds, self.tier.max_age)
+
+    def _seal(self, cache: Any, values: Iterable[Sealed], token: bytes) -> Steps[None]:
+        dictionary = yield from self.tier.dictionaries.current(self.tier, cache)
+        now = time.time()
+        for value in values:
+            expires = round((now + value.seconds) * 1000)
+            value.data = seal(token, value.kind, value.payload, expires, dictionary, self.tier.compress)
+            if self._item_max is not None and len(value.data) + len(value.name) > self._item_max * _SPARE:
+                self.tier.count(too_big=1)
+                value.data = too_big(token, expires)
+
+    def _replace(self, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
+        """Ours, where what we saw is there; and placeholders that nothing came of go."""
+        by_prefix: dict[bytes, list[tuple[bytes, bytes, int]]] = {}
+        for wish in wishes:
+            value = sealed.get(wish.name)
+            if not wish.prefix:
+                continue
+            if value is not None:
+                item = (wish.name, value.data, milliseconds_of(value.seconds))
+            elif wish.prefix.startswith(head_of(PLACEHOLDER, b"")):
+                item = (wish.name, wish.prefix, _NEVER_STORED)
+            else:
+                continue
+            by_prefix.setdefault(wish.prefix, []).append(item)
+        stored: set[bytes] = set()
+        for prefix, items in by_prefix.items():
+            stored |= yield from self.tier.ask("replace_many", items, prefix)
+        stored &= sealed.keys()
+        self.tier.count(stored=len(stored), refused=sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
+        return stored
+
+    def _set_plain(self, cache: Any, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
+        """Under the lease: before it is set, and once more after it, in case of an invalidation in between."""
+        leased = [wish for wish in wishes if wish.name in sealed and cache._lease_holds(wish.flight.lease)]
+        if not leased:
+            return set()
+        self._mark(leased, b"\0" * 8)
+        values = [sealed[wish.name] for wish in leased]
+        yield from self.tier.ask("set_many", [(value.name, value.data, milliseconds_of(value.seconds)) for value in values])
+        lost = [wish.name for wish in leased if not cache._lease_holds(wish.flight.lease)]
+        if lost:
+            yield from self.tier.ask("delete_many", lost)
+        self.tier.count(stored=len(leased) - len(lost), refused=len(lost))
+        for wish in leased:
+            wish.prefix = b"set"
+        return {wish.name for wish in leased} - set(lost)
+
+    # ---- writes of the user's ----
+
+    def write(self, cache: Any, items: Sequence[tuple[Any, Any]], ttl: Any) -> None:
+        run(self._write(cache, items, ttl), self.tier.store, _nothing)
+
+    async def awrite(self, cache: Any, items: Sequence[tuple[Any, Any]], ttl: Any) -> None:
+        await arun(self._write(cache, items, ttl), self.tier.store, _nothing)
+
+    def _write(self, cache: Any, items: Sequence[tuple[Any, Any]], ttl: Any) -> Steps[None]:
+        """To the tier, then here, under leases: what others write meanwhile takes them away."""
+        seconds = self._capped(cache.ttl if ttl is OMITTED else None if ttl is None else seconds_of(ttl, "ttl"))
+        if seconds <= 0:
+            raise ValueError("ttl must be more than 0 seconds; None keeps an entry for ever")
+        last = {self.name_of(key): (key, value) for key, value in items}  # of several for a key the last
+        values = [Sealed(key, name, *cache._payload(value), seconds) for name, (key, value) in last.items()]
+        token = new_token()
+        self._take_leases(cache, values)
+        try:
+            self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
+            kept = seconds
+            try:
+                yield from self._seal(cache, values, token)
+                yield from self.tier.ask(
+                    "set_many", [(value.name, value.data, milliseconds_of(seconds)) for value in values]
+                )
+            except Unusable:
+                self.tier.owe(value.name for value in values)
+                kept = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
+            self._store_here(cache, values, kept)
+        except BaseException:
+            for value in values:  # nobody knows what the tier has
+                cache._delete_here(value.key)
+            raise
+
+    def _take_leases(self, cache: Any, values: Sequence[Sealed]) -> None:
+        for value in values:
+            for _ in range(100):
+                taken, lease = cache._lease_take(value.key, 60_000)
+                if taken != 0:
+                    value.lease = lease if taken > 0 else b""
+                    break
+                cache._lease_break(value.key)
+
+    def _store_here(self, cache: Any, values: Sequence[Sealed], seconds: float) -> None:
+        for value in values:
+            stored = False
+            if value.lease and seconds > 0:
+                with contextlib.suppress(FullError, TooBigError):
+                    stored = cache._lease_store_payload(value.key, value.kind, value.payload, value.lease, ttl=seconds)
+            if not stored:
+                cache._delete_here(value.key)
+
+    def delete(self, cache: Any, keys: Sequence[Any]) -> int:
+        return run(self._delete(cache, keys), self.tier.store, _nothing)
+
+    async def adelete(self, cache: Any, keys: Sequence[Any]) -> int:
+        return await arun(self._delete(cache, keys), self.tier.store, _nothing)
+
+    def _delete(self, cache: Any, keys: Sequence[Any]) -> Steps[int]:
+        """From the tier, which tells the other machines, then here."""
+        names = [self.name_of(key) for key in keys]
+        try:
+            yield from self.tier.pay()
+            yield from self.tier.ask("delete_many", names)
+        except Unusable:
+            self.tier.owe(names)
+        finally:
+            count = sum(cache._delete_here(key) for key in keys)
+        return count
+
+    # ---- for whoever listens ----
+
+    def verdicts(self, store: Store, cache: Any, keys: dict[bytes, Any]) -> dict[bytes, str]:
+        """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (whoever wrote it is about to store it here)."""
+        marks = self._marks.find(list(keys))
+        verdicts = {name: "forget" for name in keys if name not in marks}
+        if not marks:
+            return verdicts
+        there = store.get_many(list(marks))
+        for name, mark in marks.items():
+            verdicts[name] = self._verdict(cache, keys[name], mark, there.get(name))
+        return verdicts
+
+    def _verdict(self, cache: Any, key: Any, mark: Any, data: bytes | None) -> str:
+        envelope = None if data is None else self._opened(data)
+        if envelope is None:
+            return "forget"
+        lease = cache._lease_token(key)
+        ours = lease is not None and lease == mark.lease and envelope.token == mark.token
+        if lease is not None and not ours:
+            return "forget"  # its load is older than what is there
+        here = cache._stored(key)
+        if here is None:
+            return "keep" if ours else "forget"
+        if envelope.state == VALUE and self._is_same(here, envelope):
+            return "keep"
+        return "wait" if ours else "forget"
+
+    def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
+        kind, payload, left = here
+        dictionary = self.tier.dictionaries.known(envelope.digest)
+        if kind != envelope.kind or (envelope.digest and dictionary is None):
+            return False
+        there = envelope.left(time.time())
+        if there is not None and (left is None or left > there + 1):  # it would be here for longer than there
+            return False
+        try:
+            return envelope.payload(dictionary, self._payload_max) == payload
+        except ValueError:
+            return False
+
+
+def _nothing(flights: Sequence[Flight]) -> Any:
+    raise AssertionError("a write loads nothing")
+
+
+def lease_token(lease: bytes) -> int:
+    return int.from_bytes(lease[:8], "little")
+
+
+def milliseconds_of(seconds: float) -> int:
+    return max(round(seconds * 1000), 1)
