@@ -24,13 +24,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Protocol
 
+from forebay import _tracing
 from forebay._core import ABSENT, MISSING, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
 from forebay._loading_options import OMITTED, Options, seconds_of
 
@@ -41,6 +42,7 @@ ABSENT_NOTE: Final = b"\0absent"  # there is none, and that is not stored
 LOOK_AGAIN = 1.0  # seconds, for those whose waker was cut short by a second interrupt
 OVERDUE_LOOK = 0.01  # seconds between looks at a lease that should be over
 _SHOWN = 100  # characters of a key in a message
+_ERRORS_RECORDED = 5  # of a batch, on its span
 
 
 class State(Enum):
@@ -463,8 +465,22 @@ class Flights:
 
     # -- the load
 
-    def call(self, flights: Sequence[Flight]) -> list[Any]:
+    def call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         """Run the loader; the results in the order of the flights, Failed where there is an error for a key."""
+        if _tracing.tracer is None:
+            return self._call(flights)
+        with traced_load(cache, len(flights)) as results:
+            results += self._call(flights)
+        return results
+
+    async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        if _tracing.tracer is None:
+            return await self._call_async(flights)
+        with traced_load(cache, len(flights)) as results:
+            results += await self._call_async(flights)
+        return results
+
+    def _call(self, flights: Sequence[Flight]) -> list[Any]:
         load, load_many = self.options.load, self.options.load_many
         if load_many is not None:
             keys = [flight.key for flight in flights]
@@ -475,7 +491,7 @@ class Flights:
         assert load is not None
         return [_no_awaitable(load(flight.key), "load")]
 
-    async def call_async(self, flights: Sequence[Flight]) -> list[Any]:
+    async def _call_async(self, flights: Sequence[Flight]) -> list[Any]:
         load, load_many = self.options.load, self.options.load_many
         if load_many is not None:
             keys = [flight.key for flight in flights]
@@ -587,6 +603,22 @@ class Flights:
                 woken |= flight.waiters
         for waiter in woken:
             waiter.wake()
+
+
+@contextlib.contextmanager
+def traced_load(cache: Any, keys: int) -> Iterator[list[Any]]:
+    """A span around a loader that runs; its results are put into the list."""
+    results: list[Any] = []
+    with _tracing.span("forebay.load", cache=cache.name, keys=keys) as span:
+        try:
+            yield results
+        except BaseException as error:
+            span.set(outcome="error" if isinstance(error, Exception) else "cancelled")
+            raise
+        errors = [result.error for result in results if isinstance(result, Failed)]
+        span.set(outcome="ok" if not errors else "error" if len(errors) == keys else "partial", failed=len(errors) or None)
+        for error in errors[:_ERRORS_RECORDED]:
+            span.fail(error)
 
 
 def _no_awaitable(result: Any, name: str) -> Any:

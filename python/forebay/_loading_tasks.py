@@ -337,7 +337,7 @@ class Loop:
 
     async def _results(self, cache: Any, loaded: Sequence[Flight]) -> list[Any]:
         try:
-            return await self._flights.call_async(loaded)
+            return await self._flights.call_async(cache, loaded)
         except Exception as error:
             return [Failed(error)] * len(loaded)
         except asyncio.CancelledError as error:

@@ -262,7 +262,7 @@ class Threads:
 
     def _results(self, loaded: Sequence[Flight], cache: Any, background: bool) -> list[Any]:
         try:
-            return self.flights.call(loaded)
+            return self.flights.call(cache, loaded)
         except Exception as error:
             return [Failed(error)] * len(loaded)
         except BaseException as error:
