@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import math
 import os
 import threading
@@ -33,9 +32,8 @@ from typing import Any, Final, Protocol
 
 from forebay import _tracing
 from forebay._core import ABSENT, MISSING, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
+from forebay._log import loading as _log
 from forebay._loading_options import OMITTED, Options, seconds_of
-
-log = logging.getLogger("forebay")
 
 ALONE_NOTE: Final = b""  # what was loaded is not to be stored: load for yourself
 ABSENT_NOTE: Final = b"\0absent"  # there is none, and that is not stored
@@ -566,7 +564,7 @@ class Flights:
     def _fail(self, cache: Any, flight: Flight, error: BaseException) -> Outcome:
         self._note(cache, flight, _note_of(error))
         if flight.background:
-            log.warning("refreshing %s of cache %r failed", shown(flight.key), cache.name, exc_info=error)
+            _log.warning("refreshing %s of cache %r failed", shown(flight.key), cache.name, exc_info=error)
         return Failed(error)
 
     @staticmethod

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pools write to the log."""
 
-import logging
-
-logger = logging.getLogger("forebay.pool")
+from forebay._log import pool as logger
 
 
 def hook_failed(hook: str, what: object, error: BaseException) -> None:
