@@ -615,8 +615,8 @@ def traced_load(cache: Any, keys: int) -> Iterator[list[Any]]:
             raise
         errors = [result.error for result in results if isinstance(result, Failed)]
         span.set(outcome="ok" if not errors else "error" if len(errors) == keys else "partial", failed=len(errors) or None)
-        for error in errors[:_ERRORS_RECORDED]:
-            span.fail(error)
+        for failure in errors[:_ERRORS_RECORDED]:
+            span.fail(failure)
 
 
 def _no_awaitable(result: Any, name: str) -> Any:

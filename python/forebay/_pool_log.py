@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pools write to the log."""
 
-from forebay._log import pool as logger
+from forebay import _log
+
+logger = _log.pool
 
 
 def hook_failed(hook: str, what: object, error: BaseException) -> None:

@@ -30,23 +30,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector", "Family", "Metered", "PoolFigures", "trace"]
 
-Kind = Literal["counter", "gauge"]
-Samples = Iterable[tuple[Mapping[str, str], float]]
-Family = tuple[str, Kind, str, Samples]  # name, kind, help, [(labels, value)]; names of counters end in _total
+_Kind = Literal["counter", "gauge"]
+_Samples = Iterable[tuple[Mapping[str, str], float]]
+Family = tuple[str, _Kind, str, _Samples]  # name, kind, help, [(labels, value)]; names of counters end in _total
 
 
 class Metered(Protocol):
     """What Collector(more=) takes: something that has figures of its own."""
 
     def metrics(self) -> Iterable[Family]:
-        """The families of now: name, "counter" or "gauge", help, [(labels, value)].  Also those that have no sample yet.
+        """The families of now: name, "counter" or "gauge", help, [(labels, value)]; also those that have no sample yet.
 
-        Called by whichever thread serves a scrape.  Several objects may give samples of one
-        family, with labels that differ."""
+        Called by whichever thread serves a scrape, and once when the collector is registered.  Several
+        objects may give samples of one family, with labels that differ."""
 
 
 class PoolFigures(Protocol):
     """What Collector(pools=) takes: forebay.Pool, AsyncPool, and the pools of forebay.pools that have this."""
+
+    name: str
 
     def get_stats(self) -> Mapping[str, int]: ...
 
@@ -64,7 +66,7 @@ class _OfInfo(NamedTuple):
 
 class _OfCache(NamedTuple):
     name: str
-    kind: Kind
+    kind: _Kind
     help: str
     figure: str  # of Cache.stats(); None: no sample
 
@@ -118,7 +120,7 @@ _LIMIT: tuple[tuple[str, str, Literal["most", "held", "waiting"]], ...] = (
 
 class _OfPool(NamedTuple):
     name: str
-    kind: Kind
+    kind: _Kind
     help: str
     figure: str  # of Pool.get_stats()
     scale: int  # that the figure is divided by
@@ -231,7 +233,7 @@ class Collector:
     def __init__(
         self,
         *arenas: Arena | DeferredArena,
-        pools: Iterable[PoolFigures] | Mapping[str, PoolFigures | Callable[[], Mapping[str, int]]] = (),
+        pools: Iterable[PoolFigures] | Mapping[str, Any] = (),
         more: Iterable[Metered] = (),
     ) -> None:
         try:
@@ -241,7 +243,7 @@ class Collector:
                 "forebay.metrics.Collector needs prometheus_client, which is not installed: pip install 'forebay[prometheus]'",
                 name="prometheus_client",
             ) from error
-        self._kinds: dict[Kind, type[CounterMetricFamily] | type[GaugeMetricFamily]] = {
+        self._kinds: dict[_Kind, type[CounterMetricFamily] | type[GaugeMetricFamily]] = {
             "counter": prometheus_client.core.CounterMetricFamily, "gauge": prometheus_client.core.GaugeMetricFamily,
         }  # fmt: skip
         _refuse_twins((_place_of(arena) for arena in arenas if not isinstance(arena, DeferredArena)), "arena")
@@ -275,7 +277,7 @@ class Collector:
 
     def _merged(self, families: Iterable[Family]) -> list[CounterMetricFamily | GaugeMetricFamily]:
         """One family for each name, in the order of coming."""
-        made: dict[str, tuple[Kind, CounterMetricFamily | GaugeMetricFamily]] = {}
+        made: dict[str, tuple[_Kind, CounterMetricFamily | GaugeMetricFamily]] = {}
         for name, kind, help, samples in families:
             if kind not in self._kinds or (kind == "counter") != name.endswith("_total"):
                 raise ValueError(f"{name!r} is a {kind}: there are gauges, and counters, whose names end in _total")
@@ -297,7 +299,7 @@ def _refuse_twins(names: Iterable[str], what: str) -> None:
 def _pools_by_name(pools: Any) -> dict[str, Callable[[], Mapping[str, int]]]:
     named = list(pools.items()) if isinstance(pools, Mapping) else [(pool.name, pool) for pool in pools]
     _refuse_twins((name for name, _ in named), "pool")
-    return {name: getattr(pool, "get_stats", pool) for name, pool in named}
+    return {name: pool.get_stats if hasattr(pool, "get_stats") else pool for name, pool in named}
 
 
 def trace(on: bool = True, *, tracer_provider: TracerProvider | None = None) -> None:
