@@ -31,7 +31,8 @@ def read_strictly(text):
             assert typed == name and name not in families, "one HELP and one TYPE for each family, together"
             current = families[name] = (kind, {})
             assert (kind == "counter") == name.endswith("_total")
-            assert not OTHER_UNITS.search(name) and not any(unit in name.removesuffix("_total").split("_")[:-1] for unit in BASE_UNITS)
+            words = name.removesuffix("_total").split("_")
+            assert not OTHER_UNITS.search(name) and not any(unit in words[:-1] for unit in BASE_UNITS)
         else:
             sampled, labels, value = SAMPLE.fullmatch(line).groups()
             assert sampled == name and labels not in current[1], "the samples of a family are together, each once"
@@ -111,7 +112,9 @@ def test_the_age_of_a_dictionary_is_in_seconds(metrics, path):
 
 
 def test_an_arena_without_anything_has_the_families_all_the_same(run, metrics, path, filled):
-    assert read_strictly(run("stat", path, "--prometheus").stdout).keys() == read_strictly(run("stat", filled, "--prometheus").stdout).keys()
+    forebay.open(path.with_name("empty"), size="1MiB").close()
+    empty, full = (run("stat", name, "--prometheus").stdout for name in (path.with_name("empty"), filled))
+    assert read_strictly(empty).keys() == read_strictly(full).keys() and metrics(filled) and len(empty) < len(full)
 
 
 def test_the_command_itself_is_not_counted(metrics, run_json, path, holding):

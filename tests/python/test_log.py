@@ -57,7 +57,8 @@ def test_a_dictionary_that_has_become_current_is_told_of_once(trained, told, way
     assert found.levelno == logging.INFO
     number = trained.stats()["dictionary"]
     assert re.fullmatch(
-        rf"cache 'packed': dictionary {number}, trained by this process, is the current one; it packs [1-9]\d*\.\d\dx", found.getMessage()
+        rf"cache 'packed': dictionary {number}, trained by this process, is the current one; it packs [1-9]\d*\.\d\dx",
+        found.getMessage(),
     )
     WAYS["set"](trained)
     assert len(told()) == 1
@@ -123,7 +124,9 @@ def test_nothing_is_printed_unless_somebody_wants_it():
     code = f"import sys; sys.path[:] = {sys.path!r}\n{LOUD}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
-    assert done.stderr == "forebay.dictionary INFO cache 'c': dictionary 1, trained by this process, is the current one; it packs 2.50x\n"
+    assert done.stderr == (
+        "forebay.dictionary INFO cache 'c': dictionary 1, trained by this process, is the current one; it packs 2.50x\n"
+    )
 
 
 def test_there_is_one_home_of_loggers():

@@ -244,8 +244,9 @@ def test_families_of_another_kind_are_refused(family):
 def run_python(code, *arguments, **environment):
     code = f"import sys; sys.path[:] = {sys.path!r}\n{code}"
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=os.environ | environment, timeout=120
-    )
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, env=os.environ | environment, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -268,8 +269,10 @@ for call in (forebay.metrics.Collector, forebay.metrics.trace):
         print(error.name, "|", error)
 forebay.metrics.trace(False)
 """).splitlines() == [
-        "prometheus_client | forebay.metrics.Collector needs prometheus_client, which is not installed: pip install 'forebay[prometheus]'",
-        "opentelemetry | forebay.metrics.trace() needs opentelemetry-api, which is not installed: pip install 'forebay[opentelemetry]'",
+        "prometheus_client | forebay.metrics.Collector needs prometheus_client, which is not installed: "
+        "pip install 'forebay[prometheus]'",
+        "opentelemetry | forebay.metrics.trace() needs opentelemetry-api, which is not installed: "
+        "pip install 'forebay[opentelemetry]'",
     ]
 
 

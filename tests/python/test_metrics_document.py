@@ -51,7 +51,10 @@ def logged():
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id="_log" | "logger" | "dictionary"), attr=("info" | "warning" | "error" | "exception") as level),
+                    func=ast.Attribute(
+                        value=ast.Name(id="_log" | "logger" | "dictionary"),
+                        attr=("info" | "warning" | "error" | "exception") as level,
+                    ),
                     args=[ast.Constant(value=str(text)), *_],
                 ):
                     yield LEVELS[level], re.sub(r"%[-.\d]*[a-z]", "…", text)

@@ -69,7 +69,8 @@ def test_it_is_off_until_it_is_asked_for(arena):
 def test_a_load_looks_at_one_variable_where_it_is_off():
     """Else a miss pays for what nobody asked for: nothing of the span is touched before the look."""
     for function in (_loading_flights.Flights.call, _loading_flights.Flights.call_async):
-        names = [step.argval for step in dis.get_instructions(function) if step.opname in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD")]
+        loads = [step for step in dis.get_instructions(function) if step.opname in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD")]
+        names = [step.argval for step in loads]
         assert names[:2] == ["_tracing", "tracer"]
 
 
