@@ -1,99 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "json.h"
-#include "stat_limits.h"
+#include "stat_facts.h"
+#include "stat_prometheus.h"
 
-enum { TRUST, JSON, OPTION_COUNT };
+enum { TRUST, JSON, PROMETHEUS, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [JSON] = { "--json", NULL, "print it as JSON" },
+    [PROMETHEUS] = { "--prometheus", NULL, "print its figures as metrics, for node_exporter's textfile collector" },
 };
-
-typedef struct cache_facts {
-    char name[FOREBAY_NAME_MAX + 1];
-    uint64_t ttl_ms; /* 0: for ever */
-    forebay_cache_stats stats;
-} cache_facts;
-
-/* All that is printed, gathered first. */
-typedef struct arena_facts {
-    const char *path;
-    forebay_arena_info info;
-    forebay_row_info *rows;
-    uint32_t row_count;
-    uint32_t own_row; /* index in `rows`; row_count if not found */
-    cache_facts *caches;
-    uint32_t cache_count;
-    limits_facts limits;
-} arena_facts;
-
-static forebay_status gather_cache(forebay_arena *arena, cache_facts *facts)
-{
-    forebay_cache *cache;
-    forebay_status status = forebay_cache_open(arena, facts->name, NULL, &cache, NULL);
-    if (status != FOREBAY_OK)
-        return status;
-    facts->ttl_ms = forebay_cache_ttl_ms(cache);
-    if (facts->ttl_ms == FOREBAY_TTL_FOREVER)
-        facts->ttl_ms = 0;
-    status = forebay_cache_get_stats(cache, &facts->stats);
-    forebay_cache_close(cache);
-    return status;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(((const cache_facts *)a)->name, ((const cache_facts *)b)->name);
-}
-
-/* Names first: opening a cache must not happen between two of them. */
-static void gather_caches(forebay_arena *arena, arena_facts *facts)
-{
-    uint32_t named = 0;
-    while (named < facts->info.cache_count && forebay_cache_name_at(arena, named, facts->caches[named].name))
-        named++;
-    for (uint32_t i = 0; i < named; i++) {
-        cache_facts *cache = &facts->caches[i];
-        if (fb_has_cache(arena, cache->name) && gather_cache(arena, cache) == FOREBAY_OK)
-            facts->caches[facts->cache_count++] = *cache;
-    }
-    qsort(facts->caches, facts->cache_count, sizeof(cache_facts), compare_names);
-}
-
-static void gather_rows(forebay_arena *arena, arena_facts *facts)
-{
-    uint32_t used = forebay_arena_rows(arena, facts->rows, facts->info.row_count);
-    facts->row_count = used < facts->info.row_count ? used : facts->info.row_count;
-    facts->own_row = facts->row_count;
-    for (uint32_t i = facts->row_count; i-- > 0;)
-        if (facts->rows[i].alive && facts->rows[i].pid == getpid())
-            facts->own_row = i;
-}
-
-static forebay_status gather(forebay_arena *arena, arena_facts *facts)
-{
-    forebay_status status = forebay_arena_get_info(arena, &facts->info);
-    if (status != FOREBAY_OK)
-        return status;
-    facts->rows = calloc(facts->info.row_count + 1, sizeof(*facts->rows));
-    facts->caches = calloc(facts->info.cache_count + 1, sizeof(*facts->caches));
-    if (facts->rows == NULL || facts->caches == NULL)
-        return FOREBAY_NOMEM;
-    gather_rows(arena, facts);
-    gather_caches(arena, facts);
-    return fb_limits_gather(arena, &facts->info, &facts->limits);
-}
-
-static uint32_t segments_with_entries(const forebay_arena_info *info)
-{
-    return info->segment_count - info->segments_free - info->segments_index;
-}
 
 /* NULL if huge pages are in effect, else how to get them. */
 static const char *huge_page_advice(const forebay_arena_info *info)
@@ -131,7 +51,7 @@ static void write_arena(fb_json *json, const arena_facts *facts)
     number(json, "segments", info->segment_count);
     number(json, "segments_free", info->segments_free);
     number(json, "segments_index", info->segments_index);
-    number(json, "segments_entries", segments_with_entries(info));
+    number(json, "segments_entries", fb_segments_with_entries(info));
     number(json, "index_buckets", info->index_buckets);
     number(json, "index_slots_used", info->index_slots_used);
     number(json, "metadata_bytes", info->metadata_bytes);
@@ -259,7 +179,7 @@ static void print_arena(const arena_facts *facts)
     printf("\nsize        %s (%" PRIu64 " bytes), format %u, %s\n", fb_size_text(info->size, a), info->size,
            info->format_version, info->on_disk ? "on a disk" : "in memory: gone after a reboot");
     printf("segments    %u of %s: %u with entries, %u index, %u free\n", info->segment_count,
-           fb_size_text(info->segment_size, b), segments_with_entries(info), info->segments_index,
+           fb_size_text(info->segment_size, b), fb_segments_with_entries(info), info->segments_index,
            info->segments_free);
     printf("entries     %s appended, %" PRIu64 " index slots used of %" PRIu64 "\n",
            fb_size_text(info->entry_bytes, a), info->index_slots_used, info->index_buckets * 8);
@@ -344,38 +264,49 @@ static void print_caches(const arena_facts *facts)
     }
 }
 
+static void print_text(const arena_facts *facts)
+{
+    print_arena(facts);
+    print_rows(facts);
+    print_caches(facts);
+    fb_limits_print(&facts->limits);
+}
+
 static int run(const fb_arguments *arguments)
 {
     arena_facts facts = { .path = arguments->positional[0] };
     forebay_arena *arena;
+    if (arguments->value[JSON] != NULL && arguments->value[PROMETHEUS] != NULL)
+        return fb_usage("--json and --prometheus exclude each other");
     int code = fb_open_sound(facts.path, arguments->value[TRUST] != NULL, &arena);
     if (code != FB_EXIT_OK)
         return code;
-    forebay_status status = gather(arena, &facts);
-    if (status != FOREBAY_OK) {
+    forebay_status status = fb_arena_facts_gather(arena, &facts);
+    if (status != FOREBAY_OK)
         code = fb_fail_status(facts.path, status, NULL);
-    } else if (arguments->value[JSON] != NULL) {
+    else if (arguments->value[JSON] != NULL)
         print_json(&facts);
-    } else {
-        print_arena(&facts);
-        print_rows(&facts);
-        print_caches(&facts);
-        fb_limits_print(&facts.limits);
-    }
-    free(facts.rows);
-    free(facts.caches);
-    fb_limits_free(&facts.limits);
+    else if (arguments->value[PROMETHEUS] != NULL)
+        fb_prometheus_print(&facts);
+    else
+        print_text(&facts);
+    fb_arena_facts_free(&facts);
     forebay_arena_close(arena);
     return code;
 }
 
 const fb_command fb_cmd_stat = {
     .name = "stat",
-    .synopsis = "PATH [--trust] [--json]",
+    .synopsis = "PATH [--trust] [--json | --prometheus]",
     .summary = "show an arena: its processes, caches, hit ratios, limits, memory",
     .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
                "open (this command among them), its caches, and its limits with who holds permits of\n"
-               "them and who waits. Counters are since the arena was made.\n",
+               "them and who waits. Counters are since the arena was made.\n\n"
+               "With --prometheus the figures are printed in the text format 0.0.4 of Prometheus, as\n"
+               "docs/metrics.md lists them; this command is not counted then. Counters begin at 0\n"
+               "again when the arena is made anew, or a cache is dropped and made again: a reset.\n"
+               "Write them to a new file and rename that, so that nobody reads half of it:\n\n"
+               "  forebay stat PATH --prometheus >metrics.new && mv metrics.new metrics.prom\n",
     .options = options,
     .option_count = OPTION_COUNT,
     .arguments_min = 1,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utf8.h"
+
 static void separate(fb_json *json)
 {
     if (json->comma)
@@ -45,27 +47,6 @@ void fb_json_end_array(fb_json *json)
     end(json, ']');
 }
 
-/* Decode one character of at most `left` bytes: its length, or 0 if the first
- * byte does not begin one.  Encoded surrogates (as Python's surrogatepass
- * writes them) count as characters; overlong forms do not. */
-static size_t decode_utf8(const unsigned char *p, size_t left, uint32_t *character_out)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (length == 0 || length > left || p[0] > 0xf4)
-        return 0;
-    uint32_t character = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        character = character << 6 | (p[i] & 0x3fu);
-    }
-    if (length > 1 && (character < least[length] || character > 0x10ffff))
-        return 0;
-    *character_out = character;
-    return length;
-}
-
 static void write_character(FILE *out, uint32_t character)
 {
     static const char named[] = "\b\f\n\r\t";
@@ -88,7 +69,7 @@ static void write_string(FILE *out, const char *text, size_t length)
     putc('"', out);
     for (size_t i = 0; i < length;) {
         uint32_t character;
-        size_t taken = decode_utf8(bytes + i, length - i, &character);
+        size_t taken = fb_decode_utf8(bytes + i, length - i, &character);
         if (taken == 0) {
             character = 0xdc00u + bytes[i];
             taken = 1;

@@ -85,6 +85,17 @@ forebay_cache_dictionary(forebay_cache *cache, void **bytes_out, size_t *length_
 /* Its id alone, without a copy; 0: none. */
 FOREBAY_API uint32_t forebay_cache_dictionary_id(forebay_cache *cache);
 
+/* For logs: a dictionary of the cache that this process has trained, in the
+ * background or by forebay_cache_train(), and that has become current. */
+typedef struct forebay_trained {
+    uint32_t dictionary; /* its id */
+    uint32_t ratio;      /* thousandths: values / packed, of those it was tried on */
+} forebay_trained;
+/* Take what there is to tell: each is told once for all handles of the arena in
+ * this process, and of several since the last call the last one only.  false:
+ * nothing.  One load of memory where that is so: call it after sets. */
+FOREBAY_API bool forebay_cache_trained(forebay_cache *cache, forebay_trained *trained);
+
 /* Remove the cache `name` and all its entries; its handles miss and fail with
  * FOREBAY_CLOSED from then on.  FOREBAY_MISS if there is none. */
 FOREBAY_API forebay_status forebay_cache_drop(forebay_arena *arena, const char *name);

@@ -20,8 +20,9 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from forebay import _tracing
 from forebay._core import ABSENT, MISSING, Cache, FullError, TooBigError
-from forebay._loading_flights import Deadline, Flight, Flights, Mark, Order, ttl_of
+from forebay._loading_flights import Deadline, Flight, Flights, Mark, Order, traced_load, ttl_of
 from forebay._loading_options import OMITTED, Options, parse
 from forebay._loading_tasks import Tasks
 from forebay._loading_threads import Crew, Threads
@@ -317,7 +318,7 @@ def _load_nested(flights: Flights, cache: Any, key: Any, order: Order) -> Any:
     """For functions that call themselves: no flight, whose frames would soon be too many, and no wait."""
     taken, lease = flights.ask_lease(cache, key, order.tags)
     try:
-        result = order.call()
+        result = order.call() if _tracing.tracer is None else _traced_call(cache, order)
         kept, ttl, tags = order.keep(result)
         if kept and taken > 0:
             with contextlib.suppress(FullError, TooBigError):  # the result is good all the same
@@ -326,6 +327,12 @@ def _load_nested(flights: Flights, cache: Any, key: Any, order: Order) -> Any:
         if taken > 0:
             cache._lease_end(lease)
     return result
+
+
+def _traced_call(cache: Any, order: Order) -> Any:
+    with traced_load(cache, 1) as results:
+        results.append(order.call())
+    return results[0]
 
 
 async def afetch_with(

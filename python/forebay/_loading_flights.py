@@ -18,29 +18,29 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Protocol
 
+from forebay import _tracing
 from forebay._core import ABSENT, MISSING, Cache, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
+from forebay._log import loading as _log
 from forebay._loading_options import OMITTED, Options, seconds_of
-
-log = logging.getLogger("forebay")
 
 ALONE_NOTE: Final = b""  # what was loaded is not to be stored: load for yourself
 ABSENT_NOTE: Final = b"\0absent"  # there is none, and that is not stored
 LOOK_AGAIN = 1.0  # seconds, for those whose waker was cut short by a second interrupt
 OVERDUE_LOOK = 0.01  # seconds between looks at a lease that should be over
 _SHOWN = 100  # characters of a key in a message
+_ERRORS_RECORDED = 5  # of a batch, on its span
 
 
 class State(Enum):
@@ -478,9 +478,31 @@ class Flights:
         """Run what loads; the results in the order of the flights, Failed where there is an error for a key."""
         if self.listener is not None:
             self.listener.ensure()
+        if _tracing.tracer is None:
+            return self._call(cache, flights)
+        with traced_load(cache, len(flights)) as results:
+            results += self._call(cache, flights)
+        return results
+
+    def _call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         if self.tier is not None:
             return self.tier.load(cache, flights, self._load_parts)
         return self._load(flights)
+
+    async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        """call() with a coroutine function."""
+        if self.listener is not None:
+            self.listener.ensure()
+        if _tracing.tracer is None:
+            return await self._call_async(cache, flights)
+        with traced_load(cache, len(flights)) as results:
+            results += await self._call_async(cache, flights)
+        return results
+
+    async def _call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        if self.tier is not None:
+            return await self.tier.aload(cache, flights, self._load_parts_async)
+        return await self._load_async(flights)
 
     def _load_parts(self, flights: Sequence[Flight]) -> list[Any]:
         """What the tier does not have, as the loader wants it: max_batch at a time."""
@@ -506,14 +528,6 @@ class Flights:
             return [flight.order.call()]
         assert load is not None
         return [_no_awaitable(load(flight.key), "load")]
-
-    async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
-        """call() with a coroutine function."""
-        if self.listener is not None:
-            self.listener.ensure()
-        if self.tier is not None:
-            return await self.tier.aload(cache, flights, self._load_parts_async)
-        return await self._load_async(flights)
 
     async def _load_parts_async(self, flights: Sequence[Flight]) -> list[Any]:
         results: list[Any] = []
@@ -612,7 +626,7 @@ class Flights:
     def _fail(self, cache: Any, flight: Flight, error: BaseException) -> Outcome:
         self._note(cache, flight, _note_of(error))
         if flight.background:
-            log.warning("refreshing %s of cache %r failed", shown(flight.key), cache.name, exc_info=error)
+            _log.warning("refreshing %s of cache %r failed", shown(flight.key), cache.name, exc_info=error)
         return Failed(error)
 
     @staticmethod
@@ -649,6 +663,22 @@ class Flights:
                 woken |= flight.waiters
         for waiter in woken:
             waiter.wake()
+
+
+@contextlib.contextmanager
+def traced_load(cache: Any, keys: int) -> Iterator[list[Any]]:
+    """A span around a loader that runs; its results are put into the list."""
+    results: list[Any] = []
+    with _tracing.span("forebay.load", cache=cache.name, keys=keys) as span:
+        try:
+            yield results
+        except BaseException as error:
+            span.set(outcome="error" if isinstance(error, Exception) else "cancelled")
+            raise
+        errors = [result.error for result in results if isinstance(result, Failed)]
+        span.set(outcome="ok" if not errors else "error" if len(errors) == keys else "partial", failed=len(errors) or None)
+        for failure in errors[:_ERRORS_RECORDED]:
+            span.fail(failure)
 
 
 def _no_awaitable(result: Any, name: str) -> Any:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pools write to the log."""
 
-import logging
+from forebay import _log
 
-logger = logging.getLogger("forebay.pool")
+logger = _log.pool
 
 
 def hook_failed(hook: str, what: object, error: BaseException) -> None:

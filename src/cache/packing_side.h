@@ -17,6 +17,9 @@ typedef struct digest_slot {
 typedef struct packing_side {
     digest_slot digests[DICTIONARY_SLOTS];
     struct training *training; /* of a background thread, under way or done; trainer.c */
+    /* dictionaries trained here and not told of yet, by cache: owner << 32 | id; 0: none.  A
+     * child has its parent's copies, with the parent's owner. */
+    _Atomic uint64_t trained[CACHE_COUNT_MAX];
     _Atomic uint64_t starting; /* row owner + 1 of who looks at or changes `training`; 0: nobody */
 } packing_side;
 

@@ -183,11 +183,36 @@ static bool take_samples(job *j)
            && j->samples.count >= SAMPLES_MIN;
 }
 
+static void note_trained(const job *j, uint32_t id)
+{
+    packing_side *side = fb_packing_side(j->arena);
+    if (side != NULL)
+        atomic_store_explicit(&side->trained[j->cache], fb_row_owner(j->arena) << 32 | id, memory_order_relaxed);
+}
+
 static bool publish(job *j)
 {
     dictionary_facts facts = {.cache = j->cache, .life = j->life, .codec = j->how.codec, .ratio = j->ratio,
                               .trained = fb_now_ms(j->arena)};
-    return is_wanted_still(j) && fb_dictionary_publish(j->arena, &facts, j->bytes, j->length) != DICTIONARY_NONE;
+    uint32_t id = is_wanted_still(j) ? fb_dictionary_publish(j->arena, &facts, j->bytes, j->length) : DICTIONARY_NONE;
+    if (id != DICTIONARY_NONE)
+        note_trained(j, id);
+    return id != DICTIONARY_NONE;
+}
+
+bool forebay_cache_trained(forebay_cache *cache, forebay_trained *trained)
+{
+    packing_side *side = atomic_load_explicit(&cache->arena->packing, memory_order_acquire);
+    if (side == NULL || atomic_load_explicit(&side->trained[cache->number], memory_order_relaxed) == 0)
+        return false;
+    uint64_t word = atomic_exchange_explicit(&side->trained[cache->number], 0, memory_order_relaxed);
+    dictionary_facts facts;
+    if (word == 0 || (uint32_t)(word >> 32) != (uint32_t)fb_row_owner(cache->arena)
+        || !fb_dictionary_look_up(cache->arena, (uint32_t)word, &facts) || facts.cache != cache->number
+        || facts.life != cache->life)
+        return false; /* another took it, or it was a parent's or another cache's, or is gone again */
+    *trained = (forebay_trained){ .dictionary = (uint32_t)word, .ratio = facts.ratio };
+    return true;
 }
 
 forebay_status forebay_cache_train(forebay_cache *cache)

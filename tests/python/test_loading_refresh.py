@@ -194,7 +194,7 @@ def test_a_refresh_in_the_background_that_fails_is_logged_and_the_old_value_stay
         assert cache.fetch(1) == "old"
         eventually(lambda: caplog.records)
     (record,) = caplog.records[:1]
-    assert record.name == "forebay" and "refreshing 1 of cache 'c' failed" in record.getMessage()
+    assert record.name == "forebay.loading" and "refreshing 1 of cache 'c' failed" in record.getMessage()
     assert isinstance(record.exc_info[1], OSError)
     eventually(lambda: cache._loading.flights.table == {})
     assert cache.get(1) == "old"

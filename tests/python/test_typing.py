@@ -23,8 +23,9 @@ from typing import Any, assert_type
 import psycopg
 
 import forebay
-from forebay import codec
+from forebay import codec, metrics
 from forebay.batch import DataLoader
+from prometheus_client import CollectorRegistry
 
 database = sqlite3.connect("x")
 stream = forebay.batches(database, "SELECT ?", (1,), max_bytes="1MiB", progress=lambda rows, size: None)
@@ -162,6 +163,13 @@ async def load() -> None:
     assert_type(await DataLoader.of(Shared()).load(1), str | None)
     futures: dict[int, asyncio.Future[str]] = {}
     DataLoader(names, True, None, True, lambda key: (key, key), futures, asyncio.get_running_loop())
+class Lag:
+    def metrics(self) -> Iterable[metrics.Family]:
+        yield "lag_seconds", "gauge", "Lag.", [({"replica": "a"}, 0.5)]
+objects = forebay.Pool(dict[str, int], name="a")
+CollectorRegistry().register(metrics.Collector(arena, forebay.deferred("/dev/shm/x"), pools=[objects], more=[Lag()]))
+metrics.Collector(pools={"a": objects, "b": objects.get_stats})
+metrics.trace(False, tracer_provider=None)
 """
 
 WRONG = {
@@ -196,6 +204,9 @@ WRONG = {
     "forebay.ObjectPool(dict, reset=5)": "arg-type",
     "forebay.ObjectPool(bytearray).release('text')": "arg-type",
     "class Mine(forebay.BufferPool): ...": "misc",
+    "metrics.Collector('/dev/shm/x')": "arg-type",
+    "metrics.Collector(more=[5])": "list-item",
+    "metrics.trace(provider=None)": "call-arg",
 }
 
 
@@ -232,7 +243,7 @@ def test_right_use_passes_strict_mypy(tmp_path):
 
 def test_wrong_use_does_not(tmp_path):
     lines = list(WRONG)
-    preamble = "import forebay\nfrom forebay import batch, codec\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
+    preamble = "import forebay\nfrom forebay import batch, codec, metrics\ndef cache_of() -> forebay.Cache[int, str]: ...  # type: ignore[empty-body]\ncache = cache_of()\n"
     output = mypy(tmp_path, preamble + "\n".join(lines))
     for number, line in enumerate(lines, start=5):
         assert any(

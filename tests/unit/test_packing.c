@@ -290,6 +290,38 @@ static void a_dictionary_is_trained_in_the_background(void **state)
     }
 }
 
+static void a_dictionary_that_was_trained_is_told_once(void **state)
+{
+    (void)state;
+    fixture f = open_packing(4 * MIB, "zstd");
+    forebay_cache *other, *again;
+    forebay_trained told = {0};
+    assert_int_equal(forebay_cache_open(f.arena, "other", NULL, &other, NULL), FOREBAY_OK);
+    assert_int_equal(forebay_cache_open(f.arena, "test", NULL, &again, NULL), FOREBAY_OK);
+    assert_false(forebay_cache_trained(f.cache, &told));
+    fill(f.cache, 0, 5000); /* in the background */
+    wait_for_training(&f);
+    assert_false(forebay_cache_trained(other, &told));
+    assert_true(forebay_cache_trained(again, &told));
+    forebay_cache_stats stats = stats_of(f.cache);
+    assert_int_equal(told.dictionary, stats.dictionary);
+    assert_int_equal(told.ratio, stats.dictionary_ratio);
+    assert_true(told.ratio > 1000);
+    assert_false(forebay_cache_trained(f.cache, &told));
+    packing_side *side = atomic_load(&f.arena->packing);
+    uint64_t word = fb_row_owner(f.arena) << 32 | stats.dictionary;
+    atomic_store(&side->trained[f.cache->number], word + ((uint64_t)1 << 32)); /* a parent's */
+    assert_false(forebay_cache_trained(f.cache, &told));
+    assert_int_equal(atomic_load(&side->trained[f.cache->number]), 0);
+    atomic_store(&side->trained[other->number], word); /* of a cache that had this number before */
+    assert_false(forebay_cache_trained(other, &told));
+    atomic_store(&side->trained[f.cache->number], word + DICTIONARY_SLOTS); /* gone */
+    assert_false(forebay_cache_trained(f.cache, &told));
+    forebay_cache_close(again);
+    forebay_cache_close(other);
+    fixture_close(&f);
+}
+
 static void training_says_what_it_cannot_do(void **state)
 {
     (void)state;
@@ -698,6 +730,7 @@ int main(void)
         cmocka_unit_test(all_operations_know_packed_entries),
         cmocka_unit_test(a_value_too_large_to_read_is_refused_however_small_it_packs),
         cmocka_unit_test(a_dictionary_is_trained_in_the_background),
+        cmocka_unit_test(a_dictionary_that_was_trained_is_told_once),
         cmocka_unit_test(training_says_what_it_cannot_do),
         cmocka_unit_test(a_dictionary_stays_as_long_as_an_entry_needs_it),
         cmocka_unit_test(no_more_dictionaries_than_room),

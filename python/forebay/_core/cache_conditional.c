@@ -118,6 +118,8 @@ static int store_over(cache_object *self, const core_key *key, PyObject *value, 
     core_writer_clear(&writer);
     if (cache == NULL)
         return -1;
+    if (status == FOREBAY_OK)
+        cache_note_set(self);
     if (status == FOREBAY_OK || status == FOREBAY_EXISTS || status == FOREBAY_MISS)
         return status == FOREBAY_OK;
     cache_raise_not_stored(self, status);

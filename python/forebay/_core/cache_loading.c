@@ -261,6 +261,8 @@ static int store_leased_bytes(const leased_store *s, const void *data, size_t le
     if (cache != NULL)
         status = forebay_lease_store(cache, s->lease, key.data, key.length, data, length, kind, s->options);
     core_key_clear(&key);
+    if (status == FOREBAY_OK)
+        cache_note_set(s->self);
     if (status == FOREBAY_OK || status == FOREBAY_MISS)
         return status == FOREBAY_OK;
     cache_raise_not_stored(s->self, status);

@@ -31,6 +31,16 @@ int cache_store(cache_object *self, PyObject *key, PyObject *value, const foreba
 /* Set the exception for a write that failed. */
 void cache_raise_not_stored(cache_object *self, forebay_status status);
 
+/* Something was set: if this process has trained a dictionary for the cache since
+ * the last call, that goes to the log.  May run Python code, which may close the
+ * arena; no exception is set before or after. */
+void cache_log_trained(cache_object *self);
+static inline void cache_note_set(cache_object *self)
+{
+    if (self->packs)
+        cache_log_trained(self);
+}
+
 #define TTL_PARAGRAPH                                                                                        \
     "ttl: seconds, a timedelta, or None for ever; omitted, the cache's.  0 or less is\n"                     \
     "a ValueError.\n"

@@ -203,6 +203,7 @@ static PyObject *store_batch(cache_object *self, set_batch *batch, const forebay
     arena_leave(self->arena);
     if (status != FOREBAY_OK)
         return raise_partly_stored(self, batch, status);
+    cache_note_set(self);
     Py_RETURN_NONE;
 }
 

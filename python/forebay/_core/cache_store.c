@@ -155,6 +155,21 @@ void cache_raise_not_stored(cache_object *self, forebay_status status)
         cache_raise(self, status);
 }
 
+void cache_log_trained(cache_object *self)
+{
+    forebay_trained trained;
+    if (self->arena->arena == NULL || self->cache == NULL || !forebay_cache_trained(self->cache, &trained))
+        return;
+    PyObject *module = PyImport_ImportModule("forebay._log");
+    PyObject *done = module == NULL ? NULL
+                                    : PyObject_CallMethod(module, "dictionary_trained", "OII", self->name,
+                                                          trained.dictionary, trained.ratio);
+    if (done == NULL)
+        PyErr_WriteUnraisable((PyObject *)self); /* what was set is set */
+    Py_XDECREF(done);
+    Py_XDECREF(module);
+}
+
 static int store_value(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options)
 {
     core_key encoded;
@@ -165,8 +180,10 @@ static int store_value(cache_object *self, PyObject *key, PyObject *value, const
     core_key_clear(&encoded);
     if (outcome < 0)
         return -1;
-    if (__builtin_expect(status == FOREBAY_OK, 1))
+    if (__builtin_expect(status == FOREBAY_OK, 1)) {
+        cache_note_set(self);
         return 1;
+    }
     if (status == FOREBAY_EXISTS || status == FOREBAY_MISS)
         return 0;
     cache_raise_not_stored(self, status);

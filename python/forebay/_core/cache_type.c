@@ -318,7 +318,10 @@ static PyObject *cache_stats(PyObject *object, PyObject *unused)
         return NULL;
     forebay_cache_stats stats = { 0 };
     forebay_status status = forebay_cache_get_stats(cache, &stats);
-    return status == FOREBAY_OK ? dict_of_stats(stats) : cache_raise(self, status);
+    if (status != FOREBAY_OK)
+        return cache_raise(self, status);
+    cache_note_set(self);
+    return dict_of_stats(stats);
 }
 
 PyDoc_STRVAR(cache_train_doc, "train($self, /)\n--\n\n"
@@ -363,6 +366,8 @@ static PyObject *cache_train(PyObject *object, PyObject *unused)
         if (look++ == TRAIN_LOOKS)
             return cache_raise(self, FOREBAY_TIMEOUT);
     }
+    if (status == FOREBAY_OK || status == FOREBAY_MISS)
+        cache_note_set(self);
     if (status == FOREBAY_OK || status == FOREBAY_MISS)
         return PyBool_FromLong(status == FOREBAY_OK || (dictionary != 0 && dictionary != before.dictionary));
     if (status != FOREBAY_INVALID)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import random
 import threading
@@ -16,11 +15,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from forebay._core import Error
+from forebay._log import buses as log
 
 if TYPE_CHECKING:
     from forebay.buses._bus import Bus, Session
-
-log = logging.getLogger("forebay.buses")
 
 POLL = 0.1  # seconds between looks whether a listener is needed
 BEAT = 0.05  # between pings

@@ -5,13 +5,12 @@ M. Nygard: Release It!, 2007.  One of each process: what fails for one may work 
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 
-log = logging.getLogger("forebay.tiers")
+from forebay._log import tiers as log
 
 FAILURES = 2  # in a row
 PAUSE_MIN, PAUSE_MAX = 0.1, 5.0  # seconds; doubled each time, with jitter

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from forebay import _tracing
+
 _R = TypeVar("_R")
 
 
@@ -31,12 +33,30 @@ class Load:
 Steps = Generator[Ask | Load, Any, _R]
 
 
+def _ask(store: Any, step: Ask) -> Any:
+    if _tracing.tracer is None:
+        return getattr(store, step.method)(*step.arguments)
+    with _span(store, step):
+        return getattr(store, step.method)(*step.arguments)
+
+
+async def _aask(store: Any, step: Ask) -> Any:
+    if _tracing.tracer is None:
+        return await getattr(store, step.method)(*step.arguments)
+    with _span(store, step):
+        return await getattr(store, step.method)(*step.arguments)
+
+
+def _span(store: Any, step: Ask) -> Any:
+    return _tracing.span(f"forebay.tier.{step.method}", tier=store.describe, keys=len(step.arguments[0]))
+
+
 def run(steps: Steps[_R], store: Any, load: Callable[[Sequence[Any]], Any]) -> _R:
     try:
         step = next(steps)
         while True:
             try:
-                result = load(step.flights) if isinstance(step, Load) else getattr(store, step.method)(*step.arguments)
+                result = load(step.flights) if isinstance(step, Load) else _ask(store, step)
             except Exception as error:
                 step = steps.throw(error)
             else:
@@ -52,10 +72,7 @@ async def arun(steps: Steps[_R], store: Any, load: Callable[[Sequence[Any]], Awa
         step = next(steps)
         while True:
             try:
-                if isinstance(step, Load):
-                    result = await load(step.flights)
-                else:
-                    result = await getattr(store, step.method)(*step.arguments)
+                result = await (load(step.flights) if isinstance(step, Load) else _aask(store, step))
             except Exception as error:
                 step = steps.throw(error)
             else:

@@ -17,7 +17,6 @@ lease is still held, and removed if it is not held after that."""
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +27,7 @@ from typing import Any
 from forebay._core import ABSENT, CorruptError, FullError, TooBigError
 from forebay._loading_flights import Arrived, Failed, Flight
 from forebay._loading_options import OMITTED, Options, seconds_of
+from forebay._log import tiers as log
 from forebay.tiers._breaker import Breaker
 from forebay.tiers._dictionaries import Dictionaries
 from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of, new_token, open_envelope, seal, too_big
@@ -36,8 +36,18 @@ from forebay.tiers._names import Names, text_of
 from forebay.tiers._steps import Ask, Load, Steps, arun, run
 from forebay.tiers._store import AsyncStore, Store, store_of
 
-log = logging.getLogger("forebay.tiers")
-
+_COUNTERS = {
+    "hits": "Keys that the tier had.",
+    "misses": "Keys that the tier did not have.",
+    "errors": "Calls that failed.",
+    "stored": "Values that were stored in the tier.",
+    "refused": "Values that were invalidated while they were loaded.",
+    "too_big": "Values that are too big for the tier.",
+    "unreadable": "Values in the tier that another program or version wrote.",
+    "forgotten": "Invalidations that the tier never had.",
+    "skipped": "Calls that were not made, as the tier was left alone.",
+    "opened": "How often the tier was left alone.",
+}
 _OWED_MAX = 100_000  # names that are to be deleted when the tier answers again
 _SPARE = 0.9  # of item_max: what the server needs for itself
 _NEVER_STORED = 1  # ms: a placeholder that is to go
@@ -127,6 +137,17 @@ class Tier:
         counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
         counts.update(owed=len(self._owed), skipped=self.breaker.skipped, opened=self.breaker.opened, state=self.breaker.state)
         return counts
+
+    def metrics(self) -> list[tuple[str, str, str, list[tuple[dict[str, str], float]]]]:
+        """For forebay.metrics.Collector(more=[tier]): what stats() says, of this process."""
+        labels = {"tier": self.store.describe, "prefix": self.names.prefix}
+        stats = self.stats()
+        samples = [
+            (f"forebay_tier_{name}_total", "counter", text, [(labels, float(stats[name]))]) for name, text in _COUNTERS.items()
+        ]
+        samples.append(("forebay_tier_owed", "gauge", "Invalidations that the tier has not had yet.", [(labels, float(stats["owed"]))]))
+        samples.append(("forebay_tier_up", "gauge", "1 unless the tier is left alone.", [(labels, float(stats["state"] == "closed"))]))
+        return samples
 
     def bind(self, cache: Any, options: Options) -> TierOfCache:
         """The tier as one cache uses it."""

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `forebay stat` knows of an arena before it prints anything. */
+#ifndef FOREBAY_CLI_STAT_FACTS_H
+#define FOREBAY_CLI_STAT_FACTS_H
+
+#include <stdint.h>
+
+#include <forebay/forebay.h>
+
+#include "stat_limits.h"
+
+typedef struct cache_facts {
+    char name[FOREBAY_NAME_MAX + 1];
+    uint64_t ttl_ms; /* 0: for ever */
+    forebay_cache_stats stats;
+} cache_facts;
+
+/* All that is printed, gathered first. */
+typedef struct arena_facts {
+    const char *path;
+    forebay_arena_info info;
+    forebay_row_info *rows;
+    uint32_t row_count;
+    uint32_t own_row; /* index in `rows`; row_count if not found */
+    cache_facts *caches;
+    uint32_t cache_count;
+    limits_facts limits;
+} arena_facts;
+
+/* Gather all but the path; also on failure the caller ends it with
+ * fb_arena_facts_free(). */
+forebay_status fb_arena_facts_gather(forebay_arena *arena, arena_facts *facts);
+void fb_arena_facts_free(arena_facts *facts);
+
+uint32_t fb_segments_with_entries(const forebay_arena_info *info);
+
+#endif
