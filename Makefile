@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin: tools/setup provides what is needed, the rest is in tools/, meson and pip.
-.PHONY: help build demo test bench soak fuzz clean
+.PHONY: help build demo test test-cassandra bench soak fuzz clean
 
 help:
 	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
 	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
+	@echo 'make test-cassandra   what needs a Cassandra node, which takes Java; make test does it where there is one'
 	@echo 'make bench   side by side with its peers'
 	@echo 'make soak    the long versions of the proof; hours'
 	@echo 'make fuzz    fuzz targets, SECONDS=600 each'
@@ -23,6 +24,10 @@ demo: build
 test:
 	tools/setup build test
 	build/venv/bin/python tools/test $(SECTIONS)
+
+test-cassandra:
+	tools/setup build test cassandra
+	build/venv/bin/python tools/test cassandra
 
 bench: build
 	tools/setup test bench

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: arenas in a folder of their own on the tmpfs, gone after each test."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -113,3 +114,12 @@ def memcached_servers(server_folder):
     """Three, on ports of loopback."""
     with servers.start_memcacheds(server_folder, 3) as three:
         yield three
+
+
+@pytest.fixture(scope="session")
+def cassandra(server_folder):
+    """A Cassandra node; for tests that are marked cassandra, which `make test-cassandra` runs."""
+    if "FOREBAY_CASSANDRA_JARS" not in os.environ and not Path("build/cassandra/jars").exists():
+        pytest.skip("Cassandra's jars are not here: make test-cassandra")
+    with servers.start_cassandra(server_folder) as server:
+        yield server

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real PostgreSQL, Redis, Valkey and memcached servers for tests, with sockets in a folder of the caller's.
+"""Real PostgreSQL, Redis, Valkey, memcached and Cassandra servers for tests, with sockets in a folder of the caller's.
 
     with servers.start_postgres(folder) as server:
         connection = psycopg.connect(server.conninfo)
@@ -7,13 +7,14 @@
 They are the programs that the machine has installed, with nothing in them and nothing
 of the machine's configuration, and end with close(), or with the thread that started
 them.  Other users do not reach a unix socket; what has a port (where one is asked for,
-and in a cluster) answers whoever is on the machine.  A process that is root starts
+a cluster, Cassandra) answers whoever is on the machine.  A process that is root starts
 PostgreSQL and memcached, which refuse to be, as another user.  A program that is not
 installed is a RuntimeError that names it.
 """
 
 from __future__ import annotations
 
+from forebay.testing.servers._cassandra import CassandraServer, start_cassandra
 from forebay.testing.servers._memcached import MemcachedServer, start_memcached, start_memcacheds
 from forebay.testing.servers._ports import free_ports
 from forebay.testing.servers._postgres import PostgresServer, find_postgres, postgres_version, start_postgres
@@ -24,6 +25,7 @@ from forebay.testing.servers._resp import ReplyError
 from forebay.testing.servers._server import Server, ServerList
 
 __all__ = [
+    "CassandraServer",
     "ClusterNode",
     "MemcachedServer",
     "PostgresServer",
@@ -37,6 +39,7 @@ __all__ = [
     "free_ports",
     "key_slot",
     "postgres_version",
+    "start_cassandra",
     "start_memcached",
     "start_memcacheds",
     "start_postgres",

@@ -45,11 +45,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def on_free_ports(count: int, start: Callable[..., _Started]) -> _Started:
-    """What start(*ports) gives; again with others if it raises RuntimeError since one is in use after all."""
+    """What start(*ports) gives; again with others if it raises RuntimeError or OSError since one is in use after all."""
     for left in reversed(range(TRIES)):
         try:
             return start(*free_ports(count))
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             if not left or not TAKEN.search(str(error)):
                 raise
     raise AssertionError("the last try ends above")
