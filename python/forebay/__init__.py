@@ -96,12 +96,13 @@ del _of_batches
 
 if _TYPE_CHECKING:
     from forebay import buses as buses
+    from forebay import sources as sources
     from forebay import tiers as tiers
     from forebay._pool import Pool
     from forebay._pool_async import AsyncPool
 
 _LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
-_PACKAGES = {"buses", "tiers"}  # of the package: no need to import them by name
+_PACKAGES = {"buses", "sources", "tiers"}  # of the package: no need to import them by name
 
 
 def __getattr__(name: str) -> _Any:
