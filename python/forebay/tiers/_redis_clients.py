@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 VALUE_MAX = 512 * 1024 * 1024  # the servers' proto-max-bulk-len, of names and of values
@@ -81,3 +82,24 @@ def address_of_pool(driver: str, pool: Any) -> Address:
     sample = pool.connection_class(**pool.connection_kwargs)
     service = getattr(pool, "service_name", None)
     return Address(driver, sample, service=service)
+
+
+# ---- the map of slots of a cluster's client ----
+
+
+def as_reached(nodes: Any, host: str, port: int) -> tuple[str, int]:
+    """A node's address as the client reaches it, from what a node says: address_remap=."""
+    found: tuple[str, int] = nodes.remap_host_port(host, port) if hasattr(nodes, "remap_host_port") else (host, port)
+    return found
+
+
+def initialize(nodes: Any, gone: Iterable[str]) -> Any:
+    """nodes.initialize(), which for asyncio is to be awaited; those that are gone are asked last."""
+    last = None
+    for server in gone:
+        if server in nodes.startup_nodes:
+            nodes.startup_nodes[server] = nodes.startup_nodes.pop(server)
+            last = server
+    if "last_failed_node_name" in inspect.signature(nodes.initialize).parameters:
+        return nodes.initialize(last_failed_node_name=last)
+    return nodes.initialize()

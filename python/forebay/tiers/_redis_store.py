@@ -20,7 +20,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from forebay.tiers import _redis_commands as redis
-from forebay.tiers._redis_clients import VALUE_MAX, Address, address_of_pool, arguments_of_get_connection, errors_of
+from forebay.tiers._redis_clients import (
+    VALUE_MAX,
+    Address,
+    address_of_pool,
+    arguments_of_get_connection,
+    as_reached,
+    errors_of,
+    initialize,
+)
 from forebay.tiers._redis_commands import Command
 from forebay.tiers._store import Item
 
@@ -232,7 +240,7 @@ class ClusterStore(RedisStore):
             except self._errors.uncovered:
                 self._gone.add("")
                 raise
-        host, port = command.ask
+        host, port = as_reached(nodes, *command.ask)
         node = nodes.get_node(host, port)
         if node is None:  # a node that has joined since the map was read
             nodes.initialize()
@@ -243,6 +251,7 @@ class ClusterStore(RedisStore):
 
     def _moved(self, error: Any) -> None:
         nodes = self._client.nodes_manager
+        error.host, error.port = as_reached(nodes, error.host, error.port)
         if hasattr(nodes, "move_slot"):
             nodes.move_slot(error)
         else:  # before redis-py 7, and valkey-py: noted, and done when a slot is next looked for
@@ -255,12 +264,8 @@ class ClusterStore(RedisStore):
     def _look_again(self) -> None:
         """Read the map of slots anew, not from those that were lost if there are others."""
         gone, self._gone = self._gone, set()
-        nodes = self._client.nodes_manager
-        for server in gone:
-            if server in nodes.startup_nodes and len(nodes.startup_nodes) > 1:
-                del nodes.startup_nodes[server]
         try:
-            nodes.initialize()
+            initialize(self._client.nodes_manager, gone)
         except BaseException:
             self._gone |= gone
             raise
