@@ -60,7 +60,9 @@ FOREBAY_API uint64_t forebay_channel_age(const forebay_channel *channel);
 
 /* Become one of the two.  FOREBAY_EXISTS: there are two.  In place of a dead one it
  * is done at once, in place of one that lives (it may be stopped) if that was not
- * heard for `quiet_ms`.  FOREBAY_CLOSED: the channel was dropped. */
+ * heard for `quiet_ms`.  Let that be more than connecting, subscribing and joining
+ * take, or those who try depose one another; who was deposed at that keeps its connection
+ * and claims again.  FOREBAY_CLOSED: the channel was dropped. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_channel_claim(forebay_channel *channel, uint64_t quiet_ms, forebay_listener *listener);
 /* Who listens since `since_ms` (after the subscription was answered) goes on from what
@@ -81,9 +83,13 @@ forebay_channel_beat(forebay_channel *channel, const forebay_listener *listener,
 FOREBAY_API void forebay_channel_leave(forebay_channel *channel, const forebay_listener *listener);
 
 /* From now on reads through this handle find nothing while the channel has not been heard
- * for more than `most_behind_ms` (a clock tick, 4 ms or so, more); UINT64_MAX: however long.
- * (An entry is a hit again when it is heard.)  The first to follow a channel has the cache forget what it
- * holds.  FOREBAY_CONFLICT: the cache follows another channel, to which a live process listens.  Before the handle is used by anybody. */
+ * for more than `most_behind_ms` (a clock tick, 4 ms or so, more; when the machine slept, that
+ * is noticed within a second of its waking); UINT64_MAX: however long.
+ * (An entry is a hit again when it is heard.)  Writes that look at what is there (add, replace, incr,
+ * cas, touch) take it as it is.  The first to follow a channel has the cache forget what it
+ * holds.  FOREBAY_CONFLICT: the cache follows another channel, to which a live process listens
+ * (one that nobody listens to is dropped).
+ * Before the handle is used by anybody. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_cache_follow(forebay_cache *cache, const forebay_channel *channel, uint64_t most_behind_ms);
 

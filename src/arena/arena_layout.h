@@ -75,7 +75,7 @@ static_assert(sizeof(arena_geometry) == 160, "fixed for format 5");
 typedef struct arena_channel {
     _Alignas(64) _Atomic uint64_t word;
     _Atomic uint64_t heard[CHANNEL_LISTENERS];
-    _Atomic uint64_t claimed[CHANNEL_LISTENERS]; /* arena ms of when it began; a hint */
+    _Atomic uint64_t claimed[CHANNEL_LISTENERS]; /* low 24 bits of the listener's row generation << 40 | arena ms of when it claimed */
     uint8_t reserved[24];
     char name[48];
     uint8_t reserved1[16];
@@ -169,7 +169,7 @@ typedef struct arena_cache {
     _Atomic uint64_t trainer;    /* (row, generation) << 16 | 1 of who trains a dictionary; 0: nobody */
     _Atomic uint64_t packable;   /* bytes of values that a dictionary is for, set so far; a hint */
     _Atomic uint64_t train_at;   /* `packable` from which a dictionary is due; a hint */
-    _Atomic uint64_t channel;    /* that its entries follow: word of the channel << 8 | number + 1; 0: none */
+    _Atomic uint64_t channel;    /* that its entries follow: channels.h; 0: none */
     uint8_t reserved1[48];
 } arena_cache;
 static_assert(sizeof(arena_cache) == 256, "fixed for format 5");

@@ -103,7 +103,8 @@ forebay_status forebay_pop(forebay_cache *cache, const void *key, size_t key_len
         return status;
     uint32_t lane = fb_lane_enter(cache->arena);
     uint64_t now = fb_now_ms(cache->arena);
-    for (int unsettled = 0; !try_pop(cache, &k, sink, lane, now, &status) && unsettled < INDEX_TRIES; unsettled++)
+    status = FOREBAY_MISS;
+    for (int unsettled = 0; !fb_cache_is_behind(cache, &k, now) && !try_pop(cache, &k, sink, lane, now, &status) && unsettled < INDEX_TRIES; unsettled++)
         ;
     fb_lane_leave(cache->arena, lane);
     return status;

@@ -110,7 +110,7 @@ __attribute__((flatten)) static forebay_status get_one(forebay_cache *cache, con
     forebay_arena *arena = cache->arena;
     read_match match;
     forebay_status status;
-    for (int t = 0; t < GET_TRIES && !fb_cache_is_behind(cache, now); t++) {
+    for (int t = 0; t < GET_TRIES && !fb_cache_is_behind(cache, key, now); t++) {
         uint64_t moves = fb_index_moves(arena);
         index_look look = fb_index_look(arena, key->hash);
         look_result result = find(arena, key, &look, &match);
@@ -223,7 +223,7 @@ static bool get_likely(forebay_cache *cache, const index_key *key, _Atomic uint6
 {
     forebay_arena *arena = cache->arena;
     read_match match = {.slot = slot};
-    if (slot == NULL || fb_cache_is_behind(cache, now))
+    if (slot == NULL || fb_cache_is_behind(cache, key, now))
         return false;
     match.word = atomic_load_explicit(slot, memory_order_acquire);
     return fb_slot_matches(match.word, fb_slot_tag(key->hash))

@@ -17,7 +17,8 @@ enum { RESERVED_WORD, RESERVED_HASH, RESERVED_SLOT };
 
 static lease_ref ref_of(const forebay_lease *lease)
 {
-    return (lease_ref){lease->token, lease->reserved[RESERVED_WORD], (uint32_t)lease->reserved[RESERVED_SLOT]};
+    return (lease_ref){.token = lease->token, .word = lease->reserved[RESERVED_WORD], .slot = (uint32_t)lease->reserved[RESERVED_SLOT],
+                       .generation = (uint32_t)(lease->reserved[RESERVED_SLOT] >> RESERVED_GENERATION_SHIFT)};
 }
 
 static uint32_t generation_of(const forebay_cache *cache)
@@ -115,6 +116,7 @@ forebay_status forebay_lease_store(forebay_cache *cache, const forebay_lease *le
 {
     index_key k;
     lease_ref ref = ref_of(lease);
+    ref.cache_word = &cache->record->word;
     forebay_status status = fb_cache_begin(cache, key, key_length, &k);
     if (status == FOREBAY_CLOSED || fb_arena_enter(cache->arena) != FOREBAY_OK)
         return status;

@@ -95,7 +95,7 @@ bool forebay_place_holds(forebay_cache *cache, const forebay_place *place)
         || fb_cache_life(place->cache_word) != cache->life || fb_arena_enter(arena) != FOREBAY_OK)
         return false;
     uint64_t now = fb_time_of_get(arena); /* for entries without expiry too: who only has such hits must look now and then */
-    if (fb_cache_is_behind(cache, now) || !is_there(arena, place, &word) || !is_valid(cache, place, now))
+    if (fb_cache_is_silent(cache, now) || !is_there(arena, place, &word) || !is_valid(cache, place, now))
         return false;
     fb_note_hit(cache, &(index_key){ .hash = place->hash }, slot_of(place), word, place->units);
     return true;

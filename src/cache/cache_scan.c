@@ -42,7 +42,7 @@ forebay_status forebay_scan(forebay_cache *cache, uint64_t *cursor, size_t bucke
         return status;
     uint32_t lane = fb_lane_enter(arena);
     uint64_t now = fb_now_ms(arena);
-    if (fb_cache_is_behind(cache, now))
+    if (fb_cache_is_behind(cache, &like, now))
         *cursor = buckets_in_use(arena); /* nothing is there to be seen */
     for (size_t n = 0; n < buckets && *cursor < buckets_in_use(arena); n++, ++*cursor) {
         fb_index_help(arena, lane); /* an entry on the move is in neither bucket */

@@ -38,6 +38,12 @@ static inline uint64_t fb_cache_word(uint32_t generation, uint32_t life, bool li
     return (uint64_t)(generation & 0xffffff) << 40 | (uint64_t)life << 8 | live;
 }
 
+/* What entries of the cache's generation carry. */
+static inline uint32_t fb_cache_tag(const forebay_cache *cache, uint64_t word)
+{
+    return (fb_cache_generation(word) % 512) * CACHE_COUNT_MAX + cache->number;
+}
+
 /* First lines of every operation: the handle has a row, the cache is alive, the
  * key is sound; fills `key`. */
 static inline forebay_status fb_cache_begin(forebay_cache *cache, const void *data, size_t length, index_key *key)
@@ -54,17 +60,26 @@ static inline forebay_status fb_cache_begin(forebay_cache *cache, const void *da
         return FOREBAY_TOOBIG;
     key->data = data;
     key->length = (uint32_t)length;
-    key->cache_tag = (fb_cache_generation(word) % 512) * CACHE_COUNT_MAX + cache->number;
+    key->cache_tag = fb_cache_tag(cache, word);
     key->version = cache->version;
     key->hash = fb_key_hash(cache->arena, key->cache_tag, data, length);
     return FOREBAY_OK;
 }
 
 /* Has the channel it follows been silent for too long to believe what is there? */
-static inline bool fb_cache_is_behind(const forebay_cache *cache, uint64_t now)
+static inline bool fb_cache_is_silent(const forebay_cache *cache, uint64_t now)
 {
     return __builtin_expect(cache->channel != NULL, 0)
            && !fb_channel_is_heard(cache->channel, cache->channel_word, now, cache->most_behind_ms);
+}
+/* The same for a key made before: who begins to listen clears the cache, then
+ * beats.  So the cache's word is looked at after the moment: a key of before the
+ * clear must not be believed for a beat after it. */
+static inline bool fb_cache_is_behind(const forebay_cache *cache, const index_key *key, uint64_t now)
+{
+    return __builtin_expect(cache->channel != NULL, 0)
+           && (fb_cache_is_silent(cache, now)
+               || fb_cache_tag(cache, atomic_load_explicit(&cache->record->word, memory_order_acquire)) != key->cache_tag);
 }
 
 /* Does this handle pack as the cache does now (and not as before an update)? */

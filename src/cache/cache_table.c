@@ -370,7 +370,7 @@ void fb_caches_forget(forebay_arena *arena, uint64_t mark)
 {
     for (uint32_t i = 0; i < arena->geometry.cache_count; i++) {
         uint64_t word = record_word(&arena->caches[i]);
-        if ((word & 1) != 0 && atomic_load(&arena->caches[i].channel) == mark)
+        if ((word & 1) != 0 && fb_mark_of(atomic_load(&arena->caches[i].channel)) == mark)
             (void)clear_record(arena, i, fb_cache_life(word));
     }
 }

@@ -157,7 +157,7 @@ forebay_status forebay_ttl_left(forebay_cache *cache, const void *key, size_t ke
         return status;
     index_look look = fb_index_look_settled(cache->arena, u.lane, u.key.hash);
     status = FOREBAY_MISS;
-    if (!fb_cache_is_behind(cache, u.now) && fb_index_find_held(cache->arena, u.lane, &u.key, &look, &match)
+    if (!fb_cache_is_behind(cache, &u.key, u.now) && fb_index_find_held(cache->arena, u.lane, &u.key, &look, &match)
         && fb_index_readable(cache->arena, &u.key, &match.view, u.now)) {
         *ms_out = match.view.expiry == 0 ? FOREBAY_TTL_FOREVER : match.view.expiry - u.now;
         status = FOREBAY_OK;

@@ -27,7 +27,7 @@ static bool view_pinned(forebay_cache *cache, const index_key *key, uint32_t lan
 {
     forebay_arena *arena = cache->arena;
     uint64_t now = fb_now_ms(arena);
-    bool again = !fb_cache_is_behind(cache, now);
+    bool again = !fb_cache_is_behind(cache, key, now);
     for (int t = 0; t < VIEW_TRIES && again; t++) {
         index_match match;
         index_look look = fb_index_look_settled(arena, lane, key->hash);

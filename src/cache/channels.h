@@ -23,25 +23,42 @@ static inline uint64_t fb_heard_next(uint64_t word, uint32_t row, uint64_t ms)
     return (uint64_t)row << 52 | ((fb_heard_claim(word) + 1) & 0xfff) << HEARD_CLAIM_SHIFT | ms;
 }
 
-/* The latest moment of which everything before it was heard. */
-static inline uint64_t fb_channel_heard(const arena_channel *channel)
+/* How long ago was the moment?  UINT64_MAX: it is none, or cannot be. */
+static inline uint64_t fb_heard_age(uint64_t ms, uint64_t now)
+{
+    if (ms <= now)
+        return ms != 0 ? now - ms : UINT64_MAX;
+    return ms - now <= HEARD_AHEAD_MS ? 0 : UINT64_MAX;
+}
+
+/* The later of the two moments; one that cannot be does not hide the other. */
+static inline uint64_t fb_channel_age(const arena_channel *channel, uint64_t now)
 {
     /* acquire: what was invalidated before the word was stored is seen to be */
-    uint64_t a = fb_heard_ms(atomic_load_explicit(&channel->heard[0], memory_order_acquire));
-    uint64_t b = fb_heard_ms(atomic_load_explicit(&channel->heard[1], memory_order_acquire));
-    return a > b ? a : b;
+    uint64_t a = fb_heard_age(fb_heard_ms(atomic_load_explicit(&channel->heard[0], memory_order_acquire)), now);
+    uint64_t b = fb_heard_age(fb_heard_ms(atomic_load_explicit(&channel->heard[1], memory_order_acquire)), now);
+    return a < b ? a : b;
 }
 
 /* Was it, as it was opened, at most so long ago? */
 static inline bool fb_channel_is_heard(const arena_channel *channel, uint64_t word, uint64_t now, uint64_t most_behind_ms)
 {
-    uint64_t heard = fb_channel_heard(channel);
-    bool recent = heard <= now ? now - heard <= most_behind_ms : heard - now <= HEARD_AHEAD_MS;
-    return heard != 0 && recent && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
+    uint64_t age = fb_channel_age(channel, now);
+    return age != UINT64_MAX && age <= most_behind_ms && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
 }
 
-/* What a cache's record says of the channel that its entries follow. */
-static inline uint64_t fb_channel_mark(uint64_t word, uint32_t number) { return word << 8 | (number + 1); }
+/* What a cache's record says of the channel that its entries follow: low half of
+ * the channel's word << 32 | its number + 1.  While a cache is about to follow, and
+ * after somebody was killed at that: that | MARK_BEGUN | generation of the cache << 8. */
+#define MARK_BEGUN UINT64_C(0x80)
+#define MARK_GENERATION_SHIFT 8
+static inline uint64_t fb_channel_mark(uint64_t word, uint32_t number) { return word << 32 | (number + 1); }
+static inline uint64_t fb_mark_begun(uint64_t mark, uint32_t generation)
+{
+    return mark | MARK_BEGUN | (uint64_t)(generation & 0xffffff) << MARK_GENERATION_SHIFT;
+}
+/* Without what says that it is only begun. */
+static inline uint64_t fb_mark_of(uint64_t stored) { return stored & ~UINT64_C(0xffffff80); }
 
 /* Clear all caches that follow the channel with this mark: cache_table.c. */
 void fb_caches_forget(forebay_arena *arena, uint64_t mark);

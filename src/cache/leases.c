@@ -113,7 +113,7 @@ bool fb_lease_find(const forebay_arena *arena, uint64_t hash, lease_ref *ref)
         uint64_t word = atomic_load(&arena->lease_words[slot]);
         if (state_of(word) != LEASE_HELD || print_of(word) != print_of_hash(hash))
             continue;
-        *ref = (lease_ref){atomic_load(&arena->leases[slot].token), word, slot};
+        *ref = (lease_ref){.token = atomic_load(&arena->leases[slot].token), .word = word, .slot = slot};
         if (fb_lease_there(arena, ref))
             return true;
     }
@@ -135,7 +135,7 @@ static void sweep(forebay_arena *arena, const candidates *c)
     FOR_CANDIDATES(i, c) {
         uint32_t slot = slot_at(c, i);
         uint64_t word = atomic_load(&arena->lease_words[slot]);
-        lease_ref ref = {atomic_load(&arena->leases[slot].token), word, slot};
+        lease_ref ref = {.token = atomic_load(&arena->leases[slot].token), .word = word, .slot = slot};
         if (state_of(word) == LEASE_HELD)
             (void)fb_lease_settle(arena, &ref);
         else if (word != 0 && owner_is_dead(arena, word))

@@ -11,6 +11,8 @@ typedef struct lease_ref {
     uint64_t token;
     uint64_t word;
     uint32_t slot;
+    uint32_t generation;               /* of the cache when it was taken */
+    const _Atomic uint64_t *cache_word; /* of its record; by who stores under it */
 } lease_ref;
 
 typedef enum lease_outcome { LEASE_TAKEN, LEASE_OTHERS, LEASE_NO_ROOM } lease_outcome;

@@ -2,6 +2,7 @@
 #include "cache/publish.h"
 
 #include "arena/counters.h"
+#include "cache/cache_state.h"
 #include "cache/displace.h"
 #include "cache/quota.h"
 
@@ -139,10 +140,12 @@ static bool alone(forebay_arena *arena, uint32_t lane, const index_key *key, con
 }
 
 /* Asked while what is to be published is tentative, or what it replaces is held:
- * who takes the lease away does so before a look at the slots. */
+ * who takes the lease away does so before a look at the slots.  A clear does not take
+ * it away, and of the 512th the entry would have the tag; those purge tentative slots. */
 static bool is_allowed(const forebay_arena *arena, const lease_ref *lease)
 {
-    return lease == NULL || fb_lease_there(arena, lease);
+    return lease == NULL
+           || (fb_cache_generation(atomic_load(lease->cache_word)) == lease->generation && fb_lease_there(arena, lease));
 }
 
 __attribute__((always_inline)) static inline bool insert(forebay_arena *arena, uint32_t lane, const index_key *key, const index_look *look, uint64_t fresh,

@@ -9,7 +9,10 @@
  * stopped may hold. */
 #define STEP_PERMITS 1000010u
 #define STEP_LIMITS 1000011u
-static inline bool step_is_about_limits(const step_operation *operation) { return operation->key >= STEP_PERMITS; }
+static inline bool step_is_about_limits(const step_operation *operation)
+{
+    return operation->key == STEP_PERMITS || operation->key == STEP_LIMITS;
+}
 
 /* Create the limit. */
 bool step_prepare_limit(forebay_arena *arena);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "step_channels.h"
 #include "step_limits.h"
 
 #include <signal.h>
@@ -485,6 +486,19 @@ const step_operation step_operations[] = {
     {"limit-lower", CALM, false, NULL, step_do_lower, 0, true, STEP_LIMITS, false},
     {"limit-make", CALM, false, NULL, step_do_make_limit, 0, true, STEP_LIMITS, false},
     {"limit-drop", CALM, false, NULL, step_do_drop_limit, 0, true, STEP_LIMITS, false},
+    {"channel-claim", CALM, false, step_channel_is_silent, step_do_claim, 0, true, STEP_CHANNEL, false},
+    {"channel-join", CALM, false, step_channel_is_claimed_by_two, step_do_join, 0, true, STEP_CHANNEL, false},
+    {"channel-begin", CALM, false, step_channel_is_claimed, step_do_begin, 0, true, STEP_CHANNEL, false},
+    {"channel-beat", CALM, false, step_channel_is_listened_to, step_do_beat, 0, true, STEP_CHANNEL, false},
+    {"channel-leave", CALM, false, step_channel_is_listened_to, step_do_leave_channel, 0, true, STEP_CHANNEL, false},
+    {"channel-follow", CALM, false, step_news_are_not_followed, step_do_follow, 0, true, STEP_CHANNEL, false},
+    {"channel-get", CALM, false, step_channel_is_silent, step_do_get_news, 0, true, STEP_CHANNEL, false},
+    {"channel-get-many", CALM, false, step_channel_is_silent, step_do_get_many_news, 0, true, STEP_CHANNEL, false},
+    {"channel-view", CALM, false, step_channel_is_silent, step_do_view_news, 0, true, STEP_CHANNEL, false},
+    {"channel-store", CALM, false, step_news_are_leased, step_do_store_news, 0, true, STEP_CHANNEL, false},
+    {"channel-open", CALM, false, NULL, step_do_open_channel, 0, true, STEP_CHANNEL, false},
+    {"channel-make", CALM, false, NULL, step_do_make_channel, 0, true, STEP_CHANNELS, false},
+    {"channel-drop", CALM, false, NULL, step_do_drop_channel, 0, true, STEP_CHANNELS, false},
     {"clear", CALM, true, NULL, do_clear, 0, true, 0, false},
     {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0, false},
     {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0, false},

@@ -5,6 +5,7 @@
  * another process overwrites the whole arena, and then goes on to its end.
  * Afterwards all invariants and all values are checked. */
 #include "arena/arena_state.h"
+#include "step_channels.h"
 #include "step_limits.h"
 
 #include <errno.h>
@@ -70,7 +71,7 @@ static void make_template(step_arena kind)
         if (cache != NULL && kind != LIMITED && !step_publish(arena, cache, STEP_KEY))
             cache = NULL;
     }
-    if (cache == NULL || !step_prepare_limit(arena) || !step_prepare_arena(cache, kind)) {
+    if (cache == NULL || !step_prepare_limit(arena) || !step_prepare_channel(arena) || !step_prepare_arena(cache, kind)) {
         printf("cannot prepare the %s arena\n", names[kind]);
         exit(1);
     }
@@ -178,8 +179,20 @@ static bool after_kill(const step_operation *operation, forebay_arena *arena, fo
     return step_verify(arena) && step_check_limit(cache, operation->arena) && good;
 }
 
+/* The arena is not overwritten: what is old is to be there, and not to be read. */
+static bool after_stop_at_channel(const step_operation *operation, forebay_arena *arena, forebay_cache *cache, pid_t victim)
+{
+    bool good = step_verify(arena) & step_recycle_channel(arena, operation);
+    good &= step_verify(arena);
+    good &= end_victim(victim);
+    good &= step_check_channel_recycled(arena, operation);
+    return good & step_verify(arena) & step_check_values(cache, operation, false);
+}
+
 static bool after_stop(const step_operation *operation, forebay_arena *arena, forebay_cache *cache, pid_t victim)
 {
+    if (step_is_about_channels(operation))
+        return after_stop_at_channel(operation, arena, cache, victim);
     bool good = step_verify(arena) && step_recycle(cache, operation) && step_check_recycled(cache);
     if (step_is_about_limits(operation))
         good &= step_recycle_limit(arena, operation);

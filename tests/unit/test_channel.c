@@ -7,6 +7,7 @@
 #include "cache/channels.h"
 
 #include <pthread.h>
+#include <sys/prctl.h>
 
 #define MIB ((uint64_t)1 << 20)
 #define QUIET 500u
@@ -166,6 +167,7 @@ static void no_read_finds_anything_once_the_channel_is_silent(void **state)
     pass(&t.a, BEHIND + 100);
     assert_false(all_reads_find(&t.b, "key"));
     assert_false(forebay_place_holds(t.b.cache, &place));
+    assert_int_equal(forebay_pop(t.b.cache, "key", 3, &(forebay_sink){ give, room }), FOREBAY_MISS);
     assert_int_equal(beat(&t.a), FOREBAY_OK); /* it was slow, and has heard all */
     assert_true(all_reads_find(&t.b, "key"));
     assert_true(forebay_place_holds(t.b.cache, &place));
@@ -331,6 +333,134 @@ static void a_child_of_a_fork_does_not_listen(void **state)
     three_close(&t);
 }
 
+/* In a child of `middle`, which has died: the row of that is this process's now. */
+static void be_an_heir(member *p, uint32_t row, int told)
+{
+    char byte;
+    CHECK(read(told, &byte, 1) == 1);
+    CHECK(beat(p) == FOREBAY_MISS);
+    CHECK(atomic_load(&p->arena->row) == row);
+    CHECK(forebay_channel_join(p->channel, &p->listener, 0) == FOREBAY_MISS);
+    forebay_channel_leave(p->channel, &p->listener);
+    _exit(0);
+}
+
+static void be_in_the_middle(member *p, const fixture *f, const int told[2], int said)
+{
+    member_open(p, f);
+    listen_alone(p);
+    uint32_t row = atomic_load(&p->arena->row);
+    pid_t heir = fork();
+    if (heir == 0)
+        be_an_heir(p, row, told[0]);
+    CHECK(write(said, &heir, sizeof heir) == sizeof heir);
+    _exit(0);
+}
+
+static void who_has_the_row_of_its_dead_parent_does_not_listen(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    int told[2], said[2], status;
+    pid_t heir;
+    assert_int_equal(pipe(told), 0);
+    assert_int_equal(pipe(said), 0);
+    pid_t middle = fork();
+    if (middle == 0) {
+        member p;
+        be_in_the_middle(&p, &t.f, told, said[1]);
+    }
+    assert_int_equal(read(said[0], &heir, sizeof heir), sizeof heir);
+    assert_int_equal(waitpid(middle, &status, 0), middle);
+    assert_int_equal(status, 0);
+    (void)fb_rows_sweep(t.f.arena);
+    uint64_t heard[CHANNEL_LISTENERS];
+    for (uint32_t i = 0; i < CHANNEL_LISTENERS; i++)
+        heard[i] = atomic_load(&t.f.arena->super->channels[0].heard[i]);
+    assert_int_equal(write(told[1], "", 1), 1);
+    assert_int_equal(waitpid(heir, &status, 0), heir);
+    assert_int_equal(status, 0);
+    for (uint32_t i = 0; i < CHANNEL_LISTENERS; i++)
+        assert_true(heard[i] == atomic_load(&t.f.arena->super->channels[0].heard[i]));
+    for (uint32_t i = 0; i < 2; i++) {
+        close(told[i]);
+        close(said[i]);
+    }
+    three_close(&t);
+}
+
+static void who_has_the_row_of_a_dead_listener_is_not_taken_for_it(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    listen_alone(&t.b);
+    uint32_t row = atomic_load(&t.b.arena->row);
+    member_close(&t.b);
+    member_open(&t.b, &t.f);
+    assert_int_equal(atomic_load(&t.b.arena->row), row);
+    assert_int_equal(beat(&t.b), FOREBAY_MISS);
+    forebay_channel_info info;
+    assert_true(forebay_channel_at(t.f.arena, 0, &info));
+    assert_int_equal(info.pids[0], 0);
+    assert_int_equal(info.pids[1], 0);
+    assert_int_equal(claim(&t.a), FOREBAY_OK);
+    assert_int_equal(t.a.listener.reserved[0], 0); /* at once */
+    forebay_channel_leave(t.a.channel, &t.a.listener);
+    assert_int_equal(forebay_channel_drop(t.f.arena, "news"), FOREBAY_OK);
+    three_close(&t);
+}
+
+static void a_cache_follows_one_channel(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    forebay_channel *other = channel_open(t.b.arena, "other news");
+    listen_alone(&t.a);
+    member_put(&t.a, "key");
+    assert_int_equal(forebay_cache_follow(t.b.cache, other, BEHIND), FOREBAY_CONFLICT);
+    assert_true(member_has(&t.a, "key"));
+    assert_true(member_has(&t.b, "key")); /* it follows what it did */
+    assert_int_equal(forebay_cache_follow(t.b.cache, t.b.channel, BEHIND), FOREBAY_OK);
+    assert_true(member_has(&t.b, "key"));
+    forebay_channel_leave(t.a.channel, &t.a.listener);
+    assert_int_equal(forebay_cache_follow(t.b.cache, other, BEHIND), FOREBAY_OK); /* nobody listens: it is dropped */
+    assert_int_equal(claim(&t.a), FOREBAY_CLOSED);
+    forebay_listener listener;
+    assert_int_equal(forebay_channel_claim(other, QUIET, &listener), FOREBAY_OK);
+    assert_int_equal(forebay_channel_beat(other, &listener, forebay_channel_now(other)), FOREBAY_OK);
+    assert_false(member_has(&t.b, "key"));
+    forebay_channel_close(other);
+    three_close(&t);
+}
+
+/* As if who followed first had been killed before it cleared. */
+static void who_follows_what_another_only_began_to_clears(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    listen_alone(&t.a);
+    forebay_cache *cache;
+    assert_int_equal(forebay_cache_open(t.b.arena, "second", NULL, &cache, NULL), FOREBAY_OK);
+    assert_int_equal(forebay_set(cache, "key", 3, "v", 1, FOREBAY_KIND_BYTES, 0, FOREBAY_SET), FOREBAY_OK);
+    arena_cache *record = cache->record;
+    uint64_t mark = fb_channel_mark(atomic_load(&t.f.arena->super->channels[0].word), 0);
+    atomic_store(&record->channel, fb_mark_begun(mark, fb_cache_generation(atomic_load(&record->word))));
+    assert_int_equal(forebay_cache_follow(cache, t.b.channel, BEHIND), FOREBAY_OK);
+    assert_true(atomic_load(&record->channel) == mark);
+    assert_int_equal(forebay_len(cache), 0);
+    assert_int_equal(forebay_set(cache, "key", 3, "v", 1, FOREBAY_KIND_BYTES, 0, FOREBAY_SET), FOREBAY_OK);
+    atomic_store(&record->channel, fb_mark_begun(mark, 0));
+    assert_int_equal(forebay_channel_begin(t.a.channel, &t.a.listener), FOREBAY_OK); /* clears that one, too */
+    assert_int_equal(forebay_len(cache), 0);
+    forebay_cache_close(cache);
+    three_close(&t);
+}
+
 static void a_dropped_channel_is_heard_no_more(void **state)
 {
     (void)state;
@@ -352,23 +482,6 @@ static void a_dropped_channel_is_heard_no_more(void **state)
     assert_int_equal(forebay_channel_beat(next, &listener, forebay_channel_now(next)), FOREBAY_OK);
     assert_false(member_has(&t.b, "key"));
     forebay_channel_close(next);
-    three_close(&t);
-}
-
-static void a_cache_follows_one_channel_at_a_time(void **state)
-{
-    (void)state;
-    three t;
-    three_open(&t);
-    forebay_channel *other = channel_open(t.b.arena, "other news");
-    listen_alone(&t.a);
-    assert_int_equal(forebay_cache_follow(t.b.cache, other, BEHIND), FOREBAY_CONFLICT);
-    member_put(&t.b, "key");
-    assert_true(member_has(&t.b, "key")); /* nothing changed */
-    forebay_channel_leave(t.a.channel, &t.a.listener);
-    assert_int_equal(forebay_cache_follow(t.b.cache, other, UINT64_MAX), FOREBAY_OK);
-    assert_false(member_has(&t.b, "key"));
-    forebay_channel_close(other);
     three_close(&t);
 }
 
@@ -402,6 +515,28 @@ static void a_moment_that_cannot_be_counts_as_silence(void **state)
     assert_true(member_has(&t.b, "key"));
     assert_int_equal(forebay_channel_beat(t.a.channel, &t.a.listener, now_of(&t.a) + 100000), FOREBAY_OK);
     assert_false(member_has(&t.b, "key"));
+    three_close(&t);
+}
+
+static void a_moment_of_another_clock_hides_no_other(void **state)
+{
+    (void)state;
+    three t;
+    three_open(&t);
+    member c;
+    member_open(&c, &t.f);
+    listen_alone(&t.a);
+    listen_alone(&t.b);
+    member_put(&t.a, "key");
+    assert_int_equal(forebay_channel_beat(t.a.channel, &t.a.listener, now_of(&t.a) + 100000), FOREBAY_OK);
+    assert_true(member_has(&t.b, "key"));
+    assert_in_range(forebay_channel_age(t.b.channel), 0, 500);
+    assert_int_equal(claim(&t.b), FOREBAY_OK);
+    assert_int_equal(forebay_channel_join(t.b.channel, &t.b.listener, now_of(&t.b)), FOREBAY_TIMEOUT);
+    assert_true(forebay_channel_age(t.b.channel) == UINT64_MAX);
+    pass(&t.a, QUIET + 100);
+    assert_int_equal(claim(&c), FOREBAY_OK); /* not kept out until that moment comes */
+    member_close(&c);
     three_close(&t);
 }
 
@@ -552,10 +687,14 @@ int main(void)
         cmocka_unit_test(who_begins_has_caches_that_follow_forget_and_no_others),
         cmocka_unit_test(what_is_loaded_across_a_beginning_is_not_stored),
         cmocka_unit_test(a_child_of_a_fork_does_not_listen),
+        cmocka_unit_test(who_has_the_row_of_its_dead_parent_does_not_listen),
+        cmocka_unit_test(who_has_the_row_of_a_dead_listener_is_not_taken_for_it),
+        cmocka_unit_test(a_cache_follows_one_channel),
+        cmocka_unit_test(who_follows_what_another_only_began_to_clears),
         cmocka_unit_test(a_dropped_channel_is_heard_no_more),
-        cmocka_unit_test(a_cache_follows_one_channel_at_a_time),
         cmocka_unit_test(an_arena_has_eight_channels),
         cmocka_unit_test(a_moment_that_cannot_be_counts_as_silence),
+        cmocka_unit_test(a_moment_of_another_clock_hides_no_other),
         cmocka_unit_test(after_a_reboot_nothing_was_heard),
         cmocka_unit_test(nobody_reads_what_is_too_old_whoever_listens),
     };
