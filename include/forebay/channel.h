@@ -84,7 +84,7 @@ FOREBAY_API void forebay_channel_leave(forebay_channel *channel, const forebay_l
 
 /* From now on reads through this handle find nothing while the channel has not been heard
  * for more than `most_behind_ms` (a clock tick, 4 ms or so, more; when the machine slept, that
- * is noticed within a second of its waking); UINT64_MAX: however long.
+ * is noticed within a second of its waking); UINT64_MAX: however long, and if nothing was heard at all.
  * (An entry is a hit again when it is heard.)  Writes that look at what is there (add, replace, incr,
  * cas, touch) take it as it is.  The first to follow a channel has the cache forget what it
  * holds.  FOREBAY_CONFLICT: the cache follows another channel, to which a live process listens

@@ -47,6 +47,13 @@ class LimitShare(TypedDict):
     waiting: int
 
 
+class ChannelInfo(TypedDict):
+    """Of Arena.channels()."""
+
+    age: float | None
+    listeners: list[int]
+
+
 class LimitInfo(TypedDict):
     """What pools with host_max= share, as Arena.limits() tells it."""
 

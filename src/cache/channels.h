@@ -43,8 +43,8 @@ static inline uint64_t fb_channel_age(const arena_channel *channel, uint64_t now
 /* Was it, as it was opened, at most so long ago? */
 static inline bool fb_channel_is_heard(const arena_channel *channel, uint64_t word, uint64_t now, uint64_t most_behind_ms)
 {
-    uint64_t age = fb_channel_age(channel, now);
-    return age != UINT64_MAX && age <= most_behind_ms && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
+    uint64_t age = fb_channel_age(channel, now); /* UINT64_MAX: nothing was heard, which is enough for who asks for nothing */
+    return age <= most_behind_ms && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
 }
 
 /* What a cache's record says of the channel that its entries follow: low half of

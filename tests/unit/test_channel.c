@@ -98,6 +98,8 @@ static void until_somebody_listens_everything_is_missing(void **state)
     assert_true(forebay_channel_age(t.a.channel) == UINT64_MAX);
     member_put(&t.a, "key");
     assert_false(member_has(&t.a, "key"));
+    assert_int_equal(forebay_cache_follow(t.b.cache, t.b.channel, UINT64_MAX), FOREBAY_OK);
+    assert_true(member_has(&t.b, "key")); /* it does not ask */
     listen_alone(&t.a);
     assert_false(member_has(&t.a, "key")); /* what was there before is not believed */
     member_put(&t.a, "key");

@@ -60,6 +60,12 @@ PyObject *arena_drop_limit(PyObject *self, PyObject *name);
 /* channel_type.c */
 #define ARENA_CHANNEL_DOC "_channel($self, name, /)\n--\n\nThe channel of this name, as tiers use it."
 PyObject *arena_channel_open(PyObject *self, PyObject *name);
+#define ARENA_CHANNELS_DOC                                                                                   \
+    "channels($self, /)\n--\n\n"                                                                            \
+    "What tiers and buses listen to, as a dict by name: a dict each with age, the\n"                         \
+    "seconds since the moment up to which everything was heard (None: nothing was),\n"                       \
+    "and listeners, the pids of those who listen."
+PyObject *arena_channels(PyObject *self, PyObject *unused);
 
 /* Statistics of one cache as a dict, or NULL with an exception. */
 PyObject *dict_of_stats(forebay_cache_stats stats);

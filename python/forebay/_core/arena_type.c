@@ -553,6 +553,7 @@ static PyMethodDef arena_methods[] = {
     { "limits", arena_limits, METH_NOARGS, ARENA_LIMITS_DOC },
     { "drop_limit", arena_drop_limit, METH_O, ARENA_DROP_LIMIT_DOC },
     { "_limit", arena_limit, METH_VARARGS, ARENA_LIMIT_DOC },
+    { "channels", arena_channels, METH_NOARGS, ARENA_CHANNELS_DOC },
     { "_channel", arena_channel_open, METH_O, ARENA_CHANNEL_DOC },
     { "close", arena_close, METH_NOARGS, arena_close_doc },
     { "fileno", arena_fileno, METH_NOARGS, arena_fileno_doc },

@@ -208,3 +208,34 @@ PyType_Spec channel_type_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = channel_slots,
 };
+
+/* ---- what Arena says of channels ---- */
+
+static PyObject *dict_of_channel(const forebay_channel_info *info)
+{
+    PyObject *age = info->age_ms == UINT64_MAX ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)info->age_ms / 1000);
+    PyObject *pids = PyList_New(0);
+    for (int i = 0; pids != NULL && i < 2; i++) {
+        PyObject *pid = info->pids[i] == 0 ? NULL : PyLong_FromLong(info->pids[i]);
+        if (pid != NULL && PyList_Append(pids, pid) < 0)
+            Py_CLEAR(pids);
+        Py_XDECREF(pid);
+    }
+    return Py_BuildValue("{s:N,s:N}", "age", age, "listeners", pids);
+}
+
+PyObject *arena_channels(PyObject *object, PyObject *unused)
+{
+    arena_object *self = (arena_object *)object;
+    if (self->arena == NULL)
+        return arena_raise_closed(self);
+    PyObject *dict = PyDict_New();
+    forebay_channel_info info;
+    for (uint32_t i = 0; dict != NULL && forebay_channel_at(self->arena, i, &info); i++) {
+        PyObject *channel = dict_of_channel(&info);
+        if (channel == NULL || PyDict_SetItemString(dict, info.name, channel) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(channel);
+    }
+    return dict;
+}

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forebay
 from forebay.testing.staleness.history import Figures, History, percentile
 
 _STARTED = 30.0  # seconds for all to read
@@ -26,6 +28,8 @@ class Machine:
         self.arena = world.folder / f"{name}.forebay"
         self.workers: list[subprocess.Popen[bytes]] = []
         self._begun = 0
+        self._opened: Any = None
+        world.machines.append(self)
         for _ in range(workers):
             self.start()
 
@@ -37,12 +41,39 @@ class Machine:
         self.workers.append(worker)
         return worker
 
+    def kill(self, pid: int) -> None:
+        """One of the workers, by SIGKILL."""
+        for worker in self.workers:
+            if worker.pid == pid:
+                worker.kill()
+                worker.wait()
+                self.workers.remove(worker)
+                return
+        raise ValueError(f"{pid} is no worker of {self.name}")
+
+    def _look(self) -> Any:
+        """The arena, as one process more has it."""
+        if self._opened is None:
+            self._opened = forebay.open(self.arena)
+        return self._opened
+
     def listeners(self) -> list[int]:
         """Pids of those who listen."""
-        stat = subprocess.run(
-            [Path(sys.executable).with_name("forebay"), "stat", "--json", self.arena], stdout=subprocess.PIPE, check=True
-        )
-        return [pid for channel in json.loads(stat.stdout)["channels"] for pid in channel["pids"] if pid]
+        return [pid for channel in self._look().channels().values() for pid in channel["listeners"]]
+
+    def is_heard(self) -> bool:
+        """Does somebody listen, and hear?"""
+        return any(channel["age"] is not None and channel["age"] < 1 for channel in self._look().channels().values())
+
+    def hits(self) -> int:
+        return int(self._look().stats()["rows"]["hits"])
+
+    def entries(self) -> int:
+        return int(self._look().stats()["rows"]["entries"])
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     def figures(self) -> array[float]:
         """How far behind its reads were, sorted."""
@@ -64,23 +95,54 @@ class World:
         self._orders["history"] = str(folder / "history")
         self.history = History(folder / "history", keys)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.machines: list[Machine] = []
+        self._changers: list[subprocess.Popen[bytes]] = []
 
     def start(self, role: str, machine: Machine, **orders: Any) -> subprocess.Popen[bytes]:
         orders = {**self._orders, **orders, "role": role, "arena": str(machine.arena), "tier": machine.tier}
         process = subprocess.Popen([sys.executable, "-m", "forebay.testing.staleness.worker", json.dumps(orders)], stdin=subprocess.DEVNULL)
         self.processes.append(process)
+        if role == "change":
+            self._changers.append(process)
         return process
 
     def wait_for_reads(self, *machines: Machine) -> None:
         """Until all machines have read something."""
         end = time.monotonic() + _STARTED
         while not all(len(machine.figures()) > 0 for machine in machines):
-            for process in self.processes:
-                if process.poll() not in (None, 0, -signal.SIGKILL):
-                    raise RuntimeError(f"a worker ended by itself: {process.args!r}")
+            self.check()
             if time.monotonic() > end:
                 raise RuntimeError("the workers do not read")
             time.sleep(0.05)
+
+    def changes(self) -> int:
+        """So many so far."""
+        return sum(self.history.version(key) for key in range(self.keys))
+
+    def wait_for_changes(self, count: int) -> None:
+        before = self.changes()
+        self.wait_until(lambda: self.changes() >= before + count)
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _STARTED
+        while not condition():
+            if time.monotonic() > end:
+                raise RuntimeError(f"not within {_STARTED:g} seconds")
+            time.sleep(0.05)
+
+    def stop_changes(self) -> None:
+        """End the processes that change rows."""
+        for process in self._changers:
+            process.terminate()
+            process.wait()
+        self._changers.clear()
+
+    def check(self) -> None:
+        """RuntimeError if a process ended by an error of its own."""
+        for process in self.processes:
+            if process.poll() not in (None, 0, -signal.SIGKILL, -signal.SIGTERM):
+                raise RuntimeError(f"a worker ended by itself: {process.args!r}")
 
     def end(self) -> None:
         """All processes, whatever state they are in, by SIGTERM, then SIGKILL."""
@@ -100,6 +162,8 @@ class World:
 
     def __exit__(self, *unused: object) -> None:
         self.end()
+        for machine in self.machines:
+            machine.close()
         self.history.close()
 
 
