@@ -114,6 +114,12 @@ def test_redis_with_a_port_answers_on_its_socket_and_takes_options(place):
             assert client.config_get("maxmemory") == {"maxmemory": "7340032"}
 
 
+def test_redis_with_a_password_starts(place):
+    with servers.start_redis(place, "--requirepass", "secret") as server:
+        with pytest.raises(servers.ReplyError, match="NOAUTH"):
+            server.call("GET", "x")
+
+
 def test_a_server_without_a_port_says_so(redis_server):
     with pytest.raises(RuntimeError, match="without a port"):
         redis_server.address

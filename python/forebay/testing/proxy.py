@@ -32,7 +32,7 @@ from forebay.testing.servers._ports import on_free_ports
 
 __all__ = ["Address", "Proxy"]
 
-Address: TypeAlias = "tuple[str, int] | str | os.PathLike[str]"
+Address: TypeAlias = tuple[str, int] | str | os.PathLike[str]
 """(host, port), or the path of a unix socket."""
 
 BACKLOG = 1024

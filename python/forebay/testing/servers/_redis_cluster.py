@@ -42,8 +42,14 @@ class ClusterNode(RedisServer):
 
     def __init__(self, command: Sequence[str], folder: Path, socket_path: Path, port: int, bus_port: int) -> None:
         self.bus_port = bus_port
+        self.id = ""
         super().__init__(command, folder, socket_path=socket_path, port=port)
-        self.id: str = self.call("CLUSTER", "MYID").decode()
+
+    def _answers(self) -> bool:
+        if not super()._answers():
+            return False
+        self.id = self.call("CLUSTER", "MYID").decode()
+        return True
 
     def __repr__(self) -> str:
         return f"<ClusterNode {self.host}:{self.port}>"

@@ -106,6 +106,8 @@ class Server:
 
         Of a server of many processes, as PostgreSQL's, only the first is held."""
         self.process.send_signal(signal.SIGSTOP)
+        # Its threads stop one after another: wait for the last.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.held = True
 
     def go_on(self) -> None:
