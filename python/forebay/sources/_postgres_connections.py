@@ -110,7 +110,9 @@ async def _amade(connect: Callable[[], Any]) -> AsyncIterator[Any]:
     try:
         yield connection
     finally:
-        await connection.close()
+        closing = connection.close()
+        if inspect.isawaitable(closing):  # else it is another kind of connection, which is said already
+            await closing
 
 
 # ---- psycopg ----

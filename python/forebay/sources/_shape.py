@@ -142,7 +142,9 @@ class Batch:
         self.asked: dict[Any, tuple[Any, ...]] = {}  # by key, in the order of asking
         self._own: dict[Any, Any] = {}  # the caller's object of a key
         for key in keys:
-            if key not in self._own:
+            if key not in self.asked:  # what cannot be asked for may equal what can: True and 1
+                self._own.pop(key, None)
+                self.found.pop(key, None)
                 self._own[key] = key
                 self._ask(key, fit)
 
