@@ -41,10 +41,6 @@ class Postgres:
     _shape: Shape
     _types: TypesOfKey | None
 
-    def __new__(cls, source: Any, **options: Any) -> Postgres:
-        made = super().__new__(_AsyncPostgres if isinstance(reader_of(source), AsyncReader) else _SyncPostgres)
-        return made
-
     def __init__(
         self,
         source: Any,
@@ -57,6 +53,7 @@ class Postgres:
         row: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         self._reader: Any = reader_of(source)
+        self.__class__ = _AsyncPostgres if isinstance(self._reader, AsyncReader) else _SyncPostgres
         self._shape = parse(table, query, key, columns, many, row)
         self._types = None
 

@@ -38,9 +38,6 @@ class Redis:
     SourceError: the server is a replica, which may show the past.  So may what a client
     reads from replicas: ValueError."""
 
-    def __new__(cls, client: Any, **options: Any) -> Redis:
-        return super().__new__(_AsyncRedis if _is_async(client) else _SyncRedis)
-
     def __init__(
         self,
         client: Any,
@@ -51,6 +48,7 @@ class Redis:
         encoding: str | None = "utf-8",
         row: Callable[[Any], Any] | None = None,
     ) -> None:
+        self.__class__ = _AsyncRedis if _is_async(client) else _SyncRedis
         _refuse_replicas(client)
         self._client = client
         self._name_of = _naming(key)

@@ -17,6 +17,8 @@ _SHOWN = 100  # characters of a key in a message
 class SourceError(Error, RuntimeError):
     """What a database gave, or what a source was given to read with, does not fit; the message says what to do."""
 
+    __module__ = "forebay.sources"
+
 
 def missing_driver(source: str, package: str, extra: str) -> ImportError:
     text = f"forebay.sources.{source} needs {package}, which is not installed: pip install 'forebay[{extra}]'"
