@@ -53,7 +53,7 @@ class Cassandra:
         row: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         try:
-            import cassandra.concurrent  # type: ignore[import-untyped,unused-ignore]
+            import cassandra.concurrent  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError as error:
             raise missing_driver("Cassandra", "cassandra-driver", "cassandra") from error
         self._execute = cassandra.concurrent.execute_concurrent
