@@ -63,7 +63,7 @@ def driver_of(thing: Any) -> str:
     """The top package of the driver that a cursor or connection is of."""
     for kind in type(thing).__mro__:
         package = kind.__module__.partition(".")[0]
-        if package in ("sqlite3", "psycopg", "psycopg2", "asyncpg", "pymysql", "MySQLdb"):
+        if package in ("sqlite3", "psycopg", "psycopg2", "asyncpg", "pymysql", "MySQLdb", "cassandra"):
             return package
     return type(thing).__module__.partition(".")[0]
 
@@ -207,6 +207,10 @@ def _fetch_ahead(cursor: Any, wanted: Any, fetched: Any) -> None:
 
 def rows_of(source: Any, query: Any, params: Any, max_bytes: int, prefetch: bool) -> Rows:
     """The rows of a cursor, or of a query on a connection."""
+    if driver_of(source) == "cassandra":
+        from forebay._batch_cassandra import cursor_of
+
+        return (PrefetchedRows if prefetch else FetchedRows)(cursor_of(source, query, params), True, max_bytes)
     owned = query is not None
     if not owned and not hasattr(source, "fetchmany"):
         raise TypeError(

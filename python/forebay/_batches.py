@@ -431,7 +431,8 @@ def batches(
     source: a DB-API cursor on which a query was executed; or a connection, to
     execute query with params on: then with a cursor on the server where the driver
     has one (psycopg, psycopg2, pymysql, MySQLdb, asyncpg), so that the client never
-    holds the whole result.  Cursors and connections of asyncio (asyncpg, psycopg,
+    holds the whole result; a session and a query, or a ResultSet, of cassandra-driver,
+    which is read page by page.  Cursors and connections of asyncio (asyncpg, psycopg,
     aiosqlite) give an AsyncBatches for `async for`.
 
     max_bytes: the most that a batch takes, packed, as an int or "8MiB".  While you

@@ -138,6 +138,12 @@ except forebay.DeniedError as denied:
     assert_type(denied.errno, int | None)
 info: forebay.ArenaInfo = arena.info()
 version: str = forebay.__version__
+source = forebay.sources.SQLite(lambda: database, table=("main", "users"), key=("a", "b"), columns=["c"], row=lambda row: row["c"])
+assert_type(source([1]), dict[Any, Any])
+loading: forebay.Cache[int, dict[str, str]] = arena.cache("loading", load_many=source)
+arena.cache("loading", load_many=forebay.sources.Postgres(lambda: psycopg.connect(), query="SELECT 1", key="id", many=True))
+arena.cache("loading", load_many=forebay.sources.Cassandra(object(), table="t", key="id", consistency="QUORUM", concurrency=5))
+arena.cache("loading", load_many=forebay.sources.Redis(object(), key="user:{}", form="json"))
 async def names(keys: list[int]) -> list[str]:
     return [str(key) for key in keys]
 async def names_or_errors(keys: list[int]) -> list[str | Exception]:
@@ -191,6 +197,9 @@ WRONG = {
     "batch.DataLoader[int, str]().prime(1, 2)": "arg-type",
     "batch.DataLoader.of(forebay.Arena())": "arg-type",
     "forebay.BufferPool(maximum=5)": "call-arg",
+    "forebay.sources.SQLite('shop.db', table='t', key='id')": "arg-type",
+    "forebay.sources.Postgres(len, table='t')": "call-arg",
+    "forebay.sources.Redis(object(), key='{}', form='list')": "arg-type",
     "forebay.BufferPool().buffer(1.5)": "arg-type",
     "forebay.BufferPool().acquire(1)[0] = b'x'": "call-overload",
     "forebay.ObjectPool(dict, reset=5)": "arg-type",

@@ -21,15 +21,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forebay.sources._cassandra import Cassandra
-    from forebay.sources._postgres import Postgres
-    from forebay.sources._redis import Redis
+    from forebay.sources._from_cassandra import Cassandra
+    from forebay.sources._from_postgres import Postgres
+    from forebay.sources._from_redis import Redis
+    from forebay.sources._from_sqlite import SQLite
     from forebay.sources._shape import SourceError
-    from forebay.sources._sqlite import SQLite
 
 __all__ = ["Cassandra", "Postgres", "Redis", "SQLite", "SourceError"]
 
-_HOMES = {"Cassandra": "_cassandra", "Postgres": "_postgres", "Redis": "_redis", "SQLite": "_sqlite", "SourceError": "_shape"}
+_HOMES = {
+    "Cassandra": "_from_cassandra", "Postgres": "_from_postgres", "Redis": "_from_redis", "SQLite": "_from_sqlite",
+    "SourceError": "_shape",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,8 @@ _IN_TRANSACTION = (
     "give Postgres() a pool, or a function that makes a connection"
 )
 _ON_STANDBY = (
-    "the connection leads to a standby, which may show the past: connect to the primary (in libpq target_session_attrs=read-write)"
+    "the connection leads to a standby, which may show the past: connect to the primary "
+    "(with libpq target_session_attrs=read-write)"
 )
 
 
@@ -83,7 +84,7 @@ def _unknown(connection: Any) -> TypeError:
 
 def reader_of(source: Any) -> Reader | AsyncReader:
     """TypeError says what to give."""
-    if not isinstance(source, type) and callable(getattr(source, "getconn", None)) and callable(getattr(source, "connection", None)):
+    if not isinstance(source, type) and hasattr(source, "getconn") and hasattr(source, "connection"):
         return AsyncReader(source.connection) if _is_async(source.getconn) else Reader(source.connection)
     if driver_of(source) == "asyncpg" and hasattr(source, "acquire"):
         return AsyncReader(source.acquire)

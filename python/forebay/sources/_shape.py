@@ -111,7 +111,12 @@ class Shape:
 
 
 def parse(
-    table: Names | None, query: Any, key: Names, columns: Sequence[str] | None, many: bool, row: Callable[[dict[str, Any]], Any] | None
+    table: Names | None,
+    query: Any,
+    key: Names,
+    columns: Sequence[str] | None,
+    many: bool,
+    row: Callable[[dict[str, Any]], Any] | None,
 ) -> Shape:
     """TypeError and ValueError say which argument is wrong."""
     if (table is None) == (query is None):
@@ -196,7 +201,8 @@ class Batch:
         like = next(iter(self.asked), None)
         raise SourceError(
             f"a row came back with the key {shown(key)} ({_kinds(key)}), which is not equal to any that was asked for, such as "
-            f"{shown(like)} ({_kinds(like)}): ask with keys that are exactly what the database gives, or use query= and convert it there"
+            f"{shown(like)} ({_kinds(like)}): ask with keys that are exactly what the database gives, or use query= and convert "
+            "it there"
         )
 
 

@@ -11,7 +11,6 @@ from forebay._core import ABSENT
 from forebay.sources._shape import SourceError, shown
 
 Template = str | Callable[[Any], str | bytes]
-Form = Literal["hash", "json", "bytes"]
 
 _FORMS = ("hash", "json", "bytes")
 _CLIENTS = "redis.Redis, redis.RedisCluster, those of redis.asyncio, or the same of valkey"
@@ -43,7 +42,7 @@ class Redis:
         client: Any,
         *,
         key: Template,
-        form: Form = "hash",
+        form: Literal["hash", "json", "bytes"] = "hash",
         fields: Sequence[str] | None = None,
         encoding: str | None = "utf-8",
         row: Callable[[Any], Any] | None = None,
@@ -202,7 +201,7 @@ def _command(form: Any, fields: Sequence[str] | None) -> Callable[[Any, str | by
     return lambda pipeline, name: pipeline.hmget(name, names)
 
 
-def _reading(form: Form, fields: Sequence[str] | None, encoding: str | None) -> Callable[[Any], Any]:
+def _reading(form: str, fields: Sequence[str] | None, encoding: str | None) -> Callable[[Any], Any]:
     """What makes a value, or ABSENT, of an answer."""
     if form == "bytes":
         return lambda answer: ABSENT if answer is None else answer

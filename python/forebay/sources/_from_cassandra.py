@@ -145,7 +145,7 @@ def _sessions(session: Any) -> Callable[[], Any]:
 
 
 def _level(name: str) -> int:
-    from cassandra import ConsistencyLevel
+    from cassandra import ConsistencyLevel  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     level = ConsistencyLevel.name_to_value.get(name) if isinstance(name, str) else None
     if level is None:
@@ -154,7 +154,7 @@ def _level(name: str) -> int:
 
 
 def _statement(shape: Shape, session: Any) -> str:
-    """Columns are always named: of a prepared `SELECT *` servers before Cassandra 4 give rows of other columns than it was prepared with."""
+    """Columns are always named: a prepared `SELECT *` of a table that got another column is misread, before Cassandra 4."""
     if shape.table is None:
         return str(shape.query)
     keyspace, table = shape.table if len(shape.table) == 2 else (session.keyspace, *shape.table)
@@ -178,5 +178,5 @@ def _dicts(result: Any) -> Iterator[dict[str, Any]]:
         if isinstance(row, tuple):
             row = dict(zip(result.column_names, row))
         if not isinstance(row, dict):
-            raise SourceError(f"the session's row_factory makes {type(row).__name__} of rows: it is to make tuples, named ones, or dicts")
+            raise SourceError(f"the session's row_factory makes {type(row).__name__} of rows: it is to make tuples or dicts")
         yield {name: plain(value) for name, value in row.items()}

@@ -114,7 +114,9 @@ def _require_idle(connection: Any) -> None:
             "or without saying"
         )
     if connection.in_transaction:
-        raise SourceError("the connection is in a transaction, and would show what was then: commit it, or give SQLite() another one")
+        raise SourceError(
+            "the connection is in a transaction, and would show what was then: commit it, or give SQLite() another one"
+        )
 
 
 def _ask(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> tuple[list[str], list[Any]]:
