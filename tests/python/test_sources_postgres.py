@@ -277,9 +277,9 @@ def test_what_does_not_exist_is_an_error(driver):
 
 
 def test_enums_domains_and_views_have_keys_too(driver, admin):
-    admin.execute("CREATE TYPE shop.mood AS ENUM ('good', 'bad')")
+    admin.execute("CREATE TYPE shop.\"mo%od\" AS ENUM ('good', 'bad')")
     admin.execute("CREATE DOMAIN shop.sku AS text CHECK (VALUE <> '')")
-    admin.execute("CREATE TABLE shop.odd (mood shop.mood, sku shop.sku)")
+    admin.execute("CREATE TABLE shop.odd (mood shop.\"mo%od\", sku shop.sku)")
     admin.execute("CREATE VIEW shop.seen AS SELECT * FROM shop.odd")
     admin.execute("INSERT INTO shop.odd VALUES ('good', 'A-1')")
     try:
@@ -287,7 +287,7 @@ def test_enums_domains_and_views_have_keys_too(driver, admin):
         assert driver.ask(["good", "bad"], table=("shop", "seen"), key="mood") == {"good": row}
         assert driver.ask(["A-1", ""], table=("shop", "odd"), key="sku") == {"A-1": row}
     finally:
-        admin.execute("DROP TABLE shop.odd CASCADE; DROP TYPE shop.mood; DROP DOMAIN shop.sku")
+        admin.execute("DROP TABLE shop.odd CASCADE; DROP TYPE shop.\"mo%od\"; DROP DOMAIN shop.sku")
 
 
 def test_a_table_that_gets_a_column_is_read_on(driver, admin):

@@ -71,19 +71,19 @@ def question_of_rows(shape: Shape, types: TypesOfKey | None, driver: str, lists:
 def select(shape: Shape, types: TypesOfKey, driver: str) -> str:
     """Its parameters are a list for each column of the key."""
     place = placeholders(driver)
-    escaped = quoted if driver == "asyncpg" else _quoted_for_psycopg
+    percent = "%" if driver == "asyncpg" else "%%"
+
+    def escaped(name: str) -> str:
+        return quoted(name).replace("%", percent)
+
     table = ".".join(escaped(name) for name in shape.table or ())
     columns = "t.*" if shape.selected is None else ", ".join(f"t.{escaped(name)}" for name in shape.selected)
-    lists = [f"{place(number)}::{kind}[]" for number, kind in enumerate(types, 1)]
+    lists = [f"{place(number)}::{kind.replace('%', percent)}[]" for number, kind in enumerate(types, 1)]
     if not shape.composite:
         return f"SELECT {columns} FROM {table} AS t WHERE t.{escaped(shape.key[0])} = ANY({lists[0]})"
     names = [f"k{number}" for number in range(1, len(types) + 1)]
     matches = " AND ".join(f"t.{escaped(column)} = k.{name}" for column, name in zip(shape.key, names))
     return f"SELECT {columns} FROM unnest({', '.join(lists)}) AS k({', '.join(names)}) JOIN {table} AS t ON {matches}"
-
-
-def _quoted_for_psycopg(name: str) -> str:
-    return quoted(name).replace("%", "%%")
 
 
 # ---- keys ----

@@ -218,6 +218,7 @@ def _places(names: Sequence[str], shape: Shape) -> list[int]:
     absent = [name for name in shape.key if name not in names]
     if absent:
         raise SourceError(
-            f"the rows have no column {absent[0]!r}, which key= names and rows are told by; they have {', '.join(map(repr, names))}"
+            f"the rows have no column {absent[0]!r}, which key= names and rows are told by; they have "
+            f"{', '.join(map(repr, names))}"
         )
     return [names.index(name) for name in shape.key]
