@@ -4,6 +4,7 @@
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -29,9 +30,18 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def close(self):
+        self.run(_end_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _end_tasks():
+    """Those in the background of pools."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Waiting:
@@ -56,6 +66,13 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
+
+
+def hold(server):
+    """Stop a server; when it returns, each of its threads stands still."""
+    server.hold()
+    tasks = Path(f"/proc/{server.process.pid}/task")
+    until(lambda: all("State:\tT" in (task / "status").read_text() for task in tasks.iterdir()))
 
 
 class Promises:

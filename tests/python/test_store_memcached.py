@@ -19,7 +19,7 @@ from forebay.tiers._store import store_of
 from forking import fork_to_run, wait_for
 from forwarder import Forwarder, turns_of
 from pooled import Call
-from store_calls import HOLD_SECONDS, Promises, names_of, raises_in_time
+from store_calls import HOLD_SECONDS, Promises, hold, names_of, raises_in_time
 
 try:
     import pylibmc
@@ -242,7 +242,7 @@ def impatient(make, name, where):
 def test_a_server_that_stands_still_is_an_error_within_the_timeout(make, name, own_server):
     store = impatient(make, name, str(own_server.socket_path))
     store.set_many([(b"a", b"p", 0)])
-    own_server.hold()
+    hold(own_server)
     for call in [
         (store.get_many, [b"a"]), (store.get_heads, [b"a"], 2), (store.place_many, [b"c"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p"),
         (store.set_many, [(b"c", b"1", 0)]), (store.delete_many, [b"c"]), (store.ping,),
@@ -258,7 +258,7 @@ def test_a_server_that_stands_still_is_an_error_within_the_timeout(make, name, o
 def test_to_pylibmc_a_server_that_stands_still_is_an_error_within_the_timeout(make, method, own_server):
     store = impatient(make, "libmc", str(own_server.socket_path))
     store.set_many([(b"a", b"p", 0)])
-    own_server.hold()
+    hold(own_server)
     arguments = {"place_many": [[b"c"], b"p", 1000], "set_many": [[(b"a", b"1", 0)]], "ping": []}.get(method, [[b"a"]])
     raises_in_time(store, getattr(store, method), *arguments)
     raises_in_time(store, store.replace_many, [(b"a", b"1", 0)], b"p")
@@ -443,7 +443,7 @@ def test_a_client_of_pylibmc_that_changes_bytes_is_refused():
             return value[::-1], 0
 
     with pytest.raises(ValueError, match=r"Reversing.serialize\(\) changes them"):
-        store_of(Reversing(["/nowhere"]))
+        store_of(Reversing(["/nowhere"], behaviors={}))
 
 
 def test_what_is_no_client_is_refused():
