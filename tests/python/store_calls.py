@@ -12,8 +12,8 @@ from pooled import Call
 
 EVERY_BYTE = bytes(range(256))
 VALUES = {
-    b"bytes": EVERY_BYTE, b"empty": b"", b"lines": b"\r\nEND\r\n$-1\r\nVALUE x 0 1\r\n", b"not-utf-8": b"\xff\xfe\xc3(", b"number": b"17",
-    b"pickle": b"\x80\x04K\x01.", b"large": EVERY_BYTE * 3900,
+    b"bytes": EVERY_BYTE, b"empty": b"", b"lines": b"\r\nEND\r\n$-1\r\nVALUE x 0 1\r\n", b"not-utf-8": b"\xff\xfe\xc3(",
+    b"number": b"17", b"pickle": b"\x80\x04K\x01.", b"large": EVERY_BYTE * 3900,
 }  # fmt: skip
 HOLD_SECONDS = 0.4  # the timeout of clients that are to fail
 
@@ -115,10 +115,14 @@ class Promises:
         store.set_many([(b"b", b"old", 0)])
         assert store.place_many([b"a", b"b", b"c"], b"\x00mine", 60_000) == {b"a", b"c"}
         assert store.place_many([b"a", b"d"], b"\x00other", 60_000) == {b"d"}
-        assert store.get_many([b"a", b"b", b"c", b"d"]) == {b"a": b"\x00mine", b"b": b"old", b"c": b"\x00mine", b"d": b"\x00other"}
+        found = store.get_many([b"a", b"b", b"c", b"d"])
+        assert found == {b"a": b"\x00mine", b"b": b"old", b"c": b"\x00mine", b"d": b"\x00other"}
 
     def test_only_what_begins_with_the_prefix_is_replaced(self, store):
-        there = {b"same": b"\x00\xffp", b"longer": b"\x00\xffp and more", b"shorter": b"\x00\xff", b"other": b"\x00\xfep", b"empty": b""}
+        there = {
+            b"same": b"\x00\xffp", b"longer": b"\x00\xffp and more", b"shorter": b"\x00\xff", b"other": b"\x00\xfep",
+            b"empty": b"",
+        }  # fmt: skip
         store.set_many([(name, value, 0) for name, value in there.items()])
         items = [(name, b"new " + name, 60_000) for name in (*there, b"absent")]
         assert store.replace_many(items, b"\x00\xffp") == {b"same", b"longer"}

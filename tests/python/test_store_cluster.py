@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores on the cluster clients of redis-py and valkey-py, on a real cluster of six nodes whose slots move and whose nodes end."""
+"""Stores on the cluster clients of redis-py and valkey-py, on six nodes whose slots move and which end."""
 
 import sys
 import time

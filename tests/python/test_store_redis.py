@@ -29,7 +29,10 @@ CLASSES = {
     ("redis", "sync"): redis.Redis, ("redis", "asyncio"): redis.asyncio.Redis,
     ("valkey", "sync"): valkey.Valkey, ("valkey", "asyncio"): valkey.asyncio.Valkey,
 }  # fmt: skip
-OPTIONS = {"plain": {}, "decoding": {"decode_responses": True}, "resp3": {"protocol": 3}, "resp3-decoding": {"protocol": 3, "decode_responses": True}}
+OPTIONS = {
+    "plain": {}, "decoding": {"decode_responses": True}, "resp3": {"protocol": 3},
+    "resp3-decoding": {"protocol": 3, "decode_responses": True},
+}  # fmt: skip
 KINDS = list(CLASSES)
 
 
@@ -180,6 +183,18 @@ def test_a_connection_is_given_back_after_each_call(maker, server):
 # ---- failures ----
 
 
+@pytest.mark.parametrize("driver", ["redis", "valkey"])
+def test_a_pool_without_another_connection_is_an_error(driver, server):
+    client = CLASSES[driver, "sync"](unix_socket_path=str(server.unix_path), max_connections=1)
+    store = store_of(client)
+    with client.pubsub() as subscriber:
+        subscriber.subscribe("channel")
+        with pytest.raises(store.errors, match="[Cc]onnections"):
+            store.get_many([b"a"])
+    assert store.get_many([b"a"]) == {}
+    client.close()
+
+
 def test_a_server_that_restarts_is_found_again(maker, own_server):
     store = maker.store(own_server.unix_path)
     store.set_many([(b"a", b"p", 0)])
@@ -193,8 +208,9 @@ def test_a_server_that_restarts_is_found_again(maker, own_server):
 
 def calls_of(store):
     return [
-        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a", b"b"], 2), (store.place_many, [b"a"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p"),
-        (store.set_many, [(b"a", b"1", 0)]), (store.delete_many, [b"a"]), (store.ping,),
+        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a", b"b"], 2), (store.place_many, [b"a"], b"p", 1000),
+        (store.replace_many, [(b"a", b"1", 0)], b"p"), (store.set_many, [(b"a", b"1", 0)]),
+        (store.delete_many, [b"a"]), (store.ping,),
     ]  # fmt: skip
 
 
@@ -237,7 +253,8 @@ def test_a_server_without_memory_refuses_to_store(maker, own_server):
     store = maker.store(own_server.unix_path)
     store.set_many([(b"a", b"p", 0)])
     own_server.call("CONFIG", "SET", "maxmemory", "1")
-    for call in [(store.set_many, [(b"a", b"1", 0)]), (store.place_many, [b"b"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p")]:
+    item = (b"a", b"1", 0)
+    for call in [(store.set_many, [item]), (store.place_many, [b"b"], b"p", 1000), (store.replace_many, [item], b"p")]:
         raises_in_time(store, *call)
     assert store.get_many([b"a"]) == {b"a": b"p"}
 
@@ -256,7 +273,10 @@ def test_a_user_who_may_not_is_an_error(maker, own_server):
     own_server.call("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+client", "+ping")
     store = maker.store(own_server.unix_path, username="reader", password="secret")
     assert store.get_many([b"a"]) == {}
-    for call in [(store.get_many, [b"a", b"b"]), (store.get_heads, [b"a"], 3), (store.set_many, [(b"a", b"1", 0)]), (store.delete_many, [b"a"])]:
+    for call in [
+        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a"], 3), (store.set_many, [(b"a", b"1", 0)]),
+        (store.delete_many, [b"a"]),
+    ]:  # fmt: skip
         raises_in_time(store, *call)
     assert "secret" not in store.describe
 
@@ -425,7 +445,10 @@ def test_what_is_no_client_is_refused():
 
 
 def test_no_driver_is_imported_by_the_module_of_stores():
-    program = "import forebay.tiers._store, sys; assert not {'redis', 'valkey', 'pymemcache', 'pylibmc', 'asyncio'} & set(sys.modules)"
+    program = (
+        "import forebay.tiers._store, sys;"
+        "assert not {'redis', 'valkey', 'pymemcache', 'pylibmc', 'asyncio'} & set(sys.modules)"
+    )
     wait_for(os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, "-c", program))
 
 
