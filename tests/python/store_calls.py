@@ -4,6 +4,7 @@
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,8 @@ from pooled import Call
 
 EVERY_BYTE = bytes(range(256))
 VALUES = {
-    b"bytes": EVERY_BYTE, b"empty": b"", b"lines": b"\r\nEND\r\n$-1\r\nVALUE x 0 1\r\n", b"not-utf-8": b"\xff\xfe\xc3(", b"number": b"17",
-    b"pickle": b"\x80\x04K\x01.", b"large": EVERY_BYTE * 3900,
+    b"bytes": EVERY_BYTE, b"empty": b"", b"lines": b"\r\nEND\r\n$-1\r\nVALUE x 0 1\r\n", b"not-utf-8": b"\xff\xfe\xc3(",
+    b"number": b"17", b"pickle": b"\x80\x04K\x01.", b"large": EVERY_BYTE * 3900,
 }  # fmt: skip
 HOLD_SECONDS = 0.4  # the timeout of clients that are to fail
 
@@ -29,9 +30,18 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def close(self):
+        self.run(_end_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _end_tasks():
+    """Those in the background of pools."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Waiting:
@@ -56,6 +66,13 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
+
+
+def hold(server):
+    """Stop a server; when it returns, each of its threads stands still."""
+    server.hold()
+    tasks = Path(f"/proc/{server.process.pid}/task")
+    until(lambda: all("State:\tT" in (task / "status").read_text() for task in tasks.iterdir()))
 
 
 class Promises:
@@ -98,10 +115,14 @@ class Promises:
         store.set_many([(b"b", b"old", 0)])
         assert store.place_many([b"a", b"b", b"c"], b"\x00mine", 60_000) == {b"a", b"c"}
         assert store.place_many([b"a", b"d"], b"\x00other", 60_000) == {b"d"}
-        assert store.get_many([b"a", b"b", b"c", b"d"]) == {b"a": b"\x00mine", b"b": b"old", b"c": b"\x00mine", b"d": b"\x00other"}
+        found = store.get_many([b"a", b"b", b"c", b"d"])
+        assert found == {b"a": b"\x00mine", b"b": b"old", b"c": b"\x00mine", b"d": b"\x00other"}
 
     def test_only_what_begins_with_the_prefix_is_replaced(self, store):
-        there = {b"same": b"\x00\xffp", b"longer": b"\x00\xffp and more", b"shorter": b"\x00\xff", b"other": b"\x00\xfep", b"empty": b""}
+        there = {
+            b"same": b"\x00\xffp", b"longer": b"\x00\xffp and more", b"shorter": b"\x00\xff", b"other": b"\x00\xfep",
+            b"empty": b"",
+        }  # fmt: skip
         store.set_many([(name, value, 0) for name, value in there.items()])
         items = [(name, b"new " + name, 60_000) for name in (*there, b"absent")]
         assert store.replace_many(items, b"\x00\xffp") == {b"same", b"longer"}

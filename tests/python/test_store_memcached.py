@@ -19,7 +19,7 @@ from forebay.tiers._store import store_of
 from forking import fork_to_run, wait_for
 from forwarder import Forwarder, turns_of
 from pooled import Call
-from store_calls import HOLD_SECONDS, Promises, names_of, raises_in_time
+from store_calls import HOLD_SECONDS, Promises, hold, names_of, raises_in_time
 
 try:
     import pylibmc
@@ -43,7 +43,9 @@ PYMEMCACHE = {
     "hash-pooled": lambda where, **options: pymemcache.HashClient(one(where), use_pooling=True, **PATIENT | options),
     "retrying": lambda where, **options: RetryingClient(pymemcache.PooledClient(where, **PATIENT | options), attempts=2),
     "forebay": lambda where, **options: forebay.pools.pymemcache.PooledClient(where, max_pool_size=4, **PATIENT | options),
-    "forebay-hash": lambda where, **options: forebay.pools.pymemcache.HashClient(one(where), max_pool_size=4, **PATIENT | options),
+    "forebay-hash": lambda where, **options: forebay.pools.pymemcache.HashClient(
+        one(where), max_pool_size=4, **PATIENT | options
+    ),
     "pickle": lambda where, **options: pymemcache.PooledClient(where, serde=pymemcache.serde.pickle_serde, **PATIENT | options),
     "prefixed": lambda where, **options: pymemcache.PooledClient(where, key_prefix=b"of-the-client:", **PATIENT | options),
 }  # fmt: skip
@@ -149,8 +151,9 @@ def test_how_many_round_trips_pymemcaches_clients_take(make, server):
             store.ping()
             deletes = 50 if kind == "hash-pooled" else 1
             for turns, method, *arguments in [
-                (1, store.set_many, items), (1, store.get_many, names), (1, store.get_heads, names, 2), (51, store.replace_many, items, b"p"),
-                (deletes, store.delete_many, names), (50, store.place_many, names, b"p", 1000), (1, store.replace_many, items, b"q"), (1, store.ping),
+                (1, store.set_many, items), (1, store.get_many, names), (1, store.get_heads, names, 2),
+                (51, store.replace_many, items, b"p"), (deletes, store.delete_many, names),
+                (50, store.place_many, names, b"p", 1000), (1, store.replace_many, items, b"q"), (1, store.ping),
             ]:  # fmt: skip
                 assert turns_of([between], method, *arguments) == [turns], (kind, method)
             two = [(b"a", b"1", 1000), (b"b", b"2", 1001)]
@@ -166,8 +169,8 @@ def test_how_many_round_trips_pylibmcs_clients_take(make, server):
         names = names_of(50)
         items = [(name, b"p", 60_000) for name in names]
         for turns, method, *arguments in [
-            (50, store.set_many, items), (1, store.get_many, names), (2, store.get_many, [*names, b"absent"]), (100, store.replace_many, items, b"p"),
-            (50, store.delete_many, names), (50, store.place_many, names, b"p", 1000),
+            (50, store.set_many, items), (1, store.get_many, names), (2, store.get_many, [*names, b"absent"]),
+            (100, store.replace_many, items, b"p"), (50, store.delete_many, names), (50, store.place_many, names, b"p", 1000),
         ]:  # fmt: skip
             assert turns_of([between], method, *arguments) == [turns], method
 
@@ -242,10 +245,11 @@ def impatient(make, name, where):
 def test_a_server_that_stands_still_is_an_error_within_the_timeout(make, name, own_server):
     store = impatient(make, name, str(own_server.socket_path))
     store.set_many([(b"a", b"p", 0)])
-    own_server.hold()
+    hold(own_server)
     for call in [
-        (store.get_many, [b"a"]), (store.get_heads, [b"a"], 2), (store.place_many, [b"c"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p"),
-        (store.set_many, [(b"c", b"1", 0)]), (store.delete_many, [b"c"]), (store.ping,),
+        (store.get_many, [b"a"]), (store.get_heads, [b"a"], 2), (store.place_many, [b"c"], b"p", 1000),
+        (store.replace_many, [(b"a", b"1", 0)], b"p"), (store.set_many, [(b"c", b"1", 0)]),
+        (store.delete_many, [b"c"]), (store.ping,),
     ]:  # fmt: skip
         raises_in_time(store, *call, seconds=HOLD_SECONDS * (1 + store.retries))
     own_server.go_on()
@@ -258,7 +262,7 @@ def test_a_server_that_stands_still_is_an_error_within_the_timeout(make, name, o
 def test_to_pylibmc_a_server_that_stands_still_is_an_error_within_the_timeout(make, method, own_server):
     store = impatient(make, "libmc", str(own_server.socket_path))
     store.set_many([(b"a", b"p", 0)])
-    own_server.hold()
+    hold(own_server)
     arguments = {"place_many": [[b"c"], b"p", 1000], "set_many": [[(b"a", b"1", 0)]], "ping": []}.get(method, [[b"a"]])
     raises_in_time(store, getattr(store, method), *arguments)
     raises_in_time(store, store.replace_many, [(b"a", b"1", 0)], b"p")
@@ -426,7 +430,8 @@ class Reversing:
 @pytest.mark.parametrize(
     "options",
     [
-        {"serde": pymemcache.serde.compressed_serde}, {"serde": Reversing()}, {"serializer": lambda key, value: (value + b"!", 0)},
+        {"serde": pymemcache.serde.compressed_serde}, {"serde": Reversing()},
+        {"serializer": lambda key, value: (value + b"!", 0)},
         {"deserializer": lambda key, value, flags: value.decode("latin-1")},
     ],
     ids=["compressed", "reversed", "serializer", "deserializer"],
@@ -443,7 +448,7 @@ def test_a_client_of_pylibmc_that_changes_bytes_is_refused():
             return value[::-1], 0
 
     with pytest.raises(ValueError, match=r"Reversing.serialize\(\) changes them"):
-        store_of(Reversing(["/nowhere"]))
+        store_of(Reversing(["/nowhere"], behaviors={}))
 
 
 def test_what_is_no_client_is_refused():

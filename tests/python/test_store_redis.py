@@ -23,13 +23,16 @@ from forebay.tiers._store import store_of
 from forking import fork_to_run, wait_for
 from forwarder import Forwarder, turns_of
 from pooled import Call
-from store_calls import HOLD_SECONDS, VALUES, Loop, Promises, Waiting, names_of, raises_in_time
+from store_calls import HOLD_SECONDS, VALUES, Loop, Promises, Waiting, hold, names_of, raises_in_time
 
 CLASSES = {
     ("redis", "sync"): redis.Redis, ("redis", "asyncio"): redis.asyncio.Redis,
     ("valkey", "sync"): valkey.Valkey, ("valkey", "asyncio"): valkey.asyncio.Valkey,
 }  # fmt: skip
-OPTIONS = {"plain": {}, "decoding": {"decode_responses": True}, "resp3": {"protocol": 3}, "resp3-decoding": {"protocol": 3, "decode_responses": True}}
+OPTIONS = {
+    "plain": {}, "decoding": {"decode_responses": True}, "resp3": {"protocol": 3},
+    "resp3-decoding": {"protocol": 3, "decode_responses": True},
+}  # fmt: skip
 KINDS = list(CLASSES)
 
 
@@ -65,10 +68,14 @@ class Maker:
 
     def close(self):
         for client in self._clients:
-            if self.kind == "asyncio":
-                self.loop.run(client.aclose())
-            else:
-                client.close()
+            close(client, self.kind, self.loop)
+
+
+def close(client, kind, loop):
+    if kind == "asyncio":
+        loop.run(client.aclose() if hasattr(client, "aclose") else client.close())  # before redis-py 5
+    else:
+        client.close()
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +183,18 @@ def test_a_connection_is_given_back_after_each_call(maker, server):
 # ---- failures ----
 
 
+@pytest.mark.parametrize("driver", ["redis", "valkey"])
+def test_a_pool_without_another_connection_is_an_error(driver, server):
+    client = CLASSES[driver, "sync"](unix_socket_path=str(server.unix_path), max_connections=1)
+    store = store_of(client)
+    with client.pubsub() as subscriber:
+        subscriber.subscribe("channel")
+        with pytest.raises(store.errors, match="[Cc]onnections"):
+            store.get_many([b"a"])
+    assert store.get_many([b"a"]) == {}
+    client.close()
+
+
 def test_a_server_that_restarts_is_found_again(maker, own_server):
     store = maker.store(own_server.unix_path)
     store.set_many([(b"a", b"p", 0)])
@@ -189,15 +208,16 @@ def test_a_server_that_restarts_is_found_again(maker, own_server):
 
 def calls_of(store):
     return [
-        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a", b"b"], 2), (store.place_many, [b"a"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p"),
-        (store.set_many, [(b"a", b"1", 0)]), (store.delete_many, [b"a"]), (store.ping,),
+        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a", b"b"], 2), (store.place_many, [b"a"], b"p", 1000),
+        (store.replace_many, [(b"a", b"1", 0)], b"p"), (store.set_many, [(b"a", b"1", 0)]),
+        (store.delete_many, [b"a"]), (store.ping,),
     ]  # fmt: skip
 
 
 def test_a_server_that_stands_still_is_an_error_within_the_timeout(maker, own_server):
     store = maker.impatient(own_server.unix_path)
     store.ping()
-    own_server.hold()
+    hold(own_server)
     for call in calls_of(store):
         raises_in_time(store, *call)
     own_server.go_on()
@@ -208,7 +228,7 @@ def test_a_server_that_stands_still_is_an_error_within_the_timeout(maker, own_se
 def test_a_command_is_not_tried_again_by_a_client_that_would(maker, own_server):
     store = maker.store(own_server.unix_path, socket_timeout=HOLD_SECONDS)
     store.ping()
-    own_server.hold()
+    hold(own_server)
     assert raises_in_time(store, store.get_many, names_of(50)) < HOLD_SECONDS + 1
     own_server.go_on()
 
@@ -216,7 +236,7 @@ def test_a_command_is_not_tried_again_by_a_client_that_would(maker, own_server):
 def test_an_answer_that_came_too_late_is_nobodys(maker, own_server):
     store = maker.impatient(own_server.unix_path)
     store.set_many([(b"a", b"1", 0), (b"b", b"2", 0)])
-    own_server.hold()
+    hold(own_server)
     raises_in_time(store, store.get_many, [b"a"])
     own_server.go_on()
     for _ in range(5):
@@ -233,7 +253,8 @@ def test_a_server_without_memory_refuses_to_store(maker, own_server):
     store = maker.store(own_server.unix_path)
     store.set_many([(b"a", b"p", 0)])
     own_server.call("CONFIG", "SET", "maxmemory", "1")
-    for call in [(store.set_many, [(b"a", b"1", 0)]), (store.place_many, [b"b"], b"p", 1000), (store.replace_many, [(b"a", b"1", 0)], b"p")]:
+    item = (b"a", b"1", 0)
+    for call in [(store.set_many, [item]), (store.place_many, [b"b"], b"p", 1000), (store.replace_many, [item], b"p")]:
         raises_in_time(store, *call)
     assert store.get_many([b"a"]) == {b"a": b"p"}
 
@@ -252,7 +273,10 @@ def test_a_user_who_may_not_is_an_error(maker, own_server):
     own_server.call("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+client", "+ping")
     store = maker.store(own_server.unix_path, username="reader", password="secret")
     assert store.get_many([b"a"]) == {}
-    for call in [(store.get_many, [b"a", b"b"]), (store.get_heads, [b"a"], 3), (store.set_many, [(b"a", b"1", 0)]), (store.delete_many, [b"a"])]:
+    for call in [
+        (store.get_many, [b"a", b"b"]), (store.get_heads, [b"a"], 3), (store.set_many, [(b"a", b"1", 0)]),
+        (store.delete_many, [b"a"]),
+    ]:  # fmt: skip
         raises_in_time(store, *call)
     assert "secret" not in store.describe
 
@@ -277,7 +301,7 @@ def test_a_child_has_connections_of_its_own(server):
 
 async def cancelled_in_the_midst(store, server):
     for waits in (0, 1, 2, 3):
-        server.hold()
+        hold(server)
         task = asyncio.ensure_future(store.get_many([b"a", b"b"]))
         for _ in range(waits):
             await asyncio.sleep(0.01)
@@ -303,7 +327,7 @@ def test_another_loop_gets_the_drivers_error(driver, loop, own_server):
     store = store_of(maker.client(own_server.unix_path))
     loop.run(store.ping())
     other = Loop()
-    own_server.hold()  # so that there is something to wait for
+    hold(own_server)  # so that there is something to wait for
     with pytest.raises(RuntimeError, match="different loop"):
         other.run(store.ping())
     own_server.go_on()
@@ -361,15 +385,16 @@ def watched(tmp_path_factory):
 def test_a_client_of_sentinel_finds_the_master(driver, kind, watched, loop):
     _, sentinel = watched
     module = sys.modules[driver] if kind == "sync" else sys.modules[f"{driver}.asyncio"]
-    client = module.Sentinel([sentinel.address], socket_timeout=5).master_for("mine", socket_timeout=5)
+    sentinels = module.Sentinel([sentinel.address], socket_timeout=5)
+    client = sentinels.master_for("mine", socket_timeout=5)
     found = store_of(client)
     store = found if kind == "sync" else Waiting(found, loop)
     store.set_many([(name, value, 0) for name, value in VALUES.items()])
     assert store.get_many(list(VALUES)) == VALUES
     assert store.describe == f"{driver}+sentinel://mine/0"
     assert store.timeout == 5
-    if kind == "asyncio":
-        loop.run(client.aclose())
+    for each in (client, *sentinels.sentinels):
+        close(each, kind, loop)
 
 
 # ---- what a client is told by, and which are refused ----
@@ -420,7 +445,10 @@ def test_what_is_no_client_is_refused():
 
 
 def test_no_driver_is_imported_by_the_module_of_stores():
-    program = "import forebay.tiers._store, sys; assert not {'redis', 'valkey', 'pymemcache', 'pylibmc', 'asyncio'} & set(sys.modules)"
+    program = (
+        "import forebay.tiers._store, sys;"
+        "assert not {'redis', 'valkey', 'pymemcache', 'pylibmc', 'asyncio'} & set(sys.modules)"
+    )
     wait_for(os.spawnl(os.P_NOWAIT, sys.executable, sys.executable, "-c", program))
 
 

@@ -103,7 +103,8 @@ class PymemcacheStore:
         self._client = client
         self._plain = _without_retries(client)
         if not hasattr(self._plain, "gets_many"):
-            raise TypeError(f"a tier takes pymemcache's Client, PooledClient, HashClient or RetryingClient, not {type(client).__qualname__}")
+            kind = type(client).__qualname__
+            raise TypeError(f"a tier takes pymemcache's Client, PooledClient, HashClient or RetryingClient, not {kind}")
         for server in self._servers:
             check_serde(server.serde)
         exceptions = sys.modules["pymemcache.exceptions"]
@@ -226,8 +227,8 @@ def check_serde(serde: Any) -> None:
         data, flags = serde.serialize(b"probe", probe)
         if data != probe or type(serde.deserialize(b"probe", data, flags)) is not bytes:
             raise ValueError(
-                f"a tier stores bytes as they are, and {type(serde).__qualname__} changes them: it takes a client without a serde, "
-                "serializer or deserializer, or with one that leaves bytes alone, as pymemcache.serde.pickle_serde does"
+                f"a tier stores bytes as they are, and {type(serde).__qualname__} changes them: it takes a client without a "
+                "serde, serializer or deserializer, or with one that leaves bytes alone, as pymemcache.serde.pickle_serde does"
             )
 
 

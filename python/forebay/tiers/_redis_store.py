@@ -11,7 +11,10 @@ not its methods, because those
 - decode what is stored, where the client has decode_responses.
 
 So what counts is the client's address, credentials, TLS, protocol, timeouts, and size
-of the pool; its Retry when it connects (Facts.retries)."""
+of the pool; its Retry when it connects (Facts.retries).
+
+Of redis-py 4, the clients for asyncio raise AttributeError instead of a TimeoutError on
+a unix socket, and do not see that a server was restarted; with 5 and later they do."""
 
 from __future__ import annotations
 
@@ -224,7 +227,8 @@ class ClusterStore(RedisStore):
             if lane is None:
                 lane = lanes[node.name] = Lane(node.name, self._pool_of(node))
             lane.commands.append(command)
-        return [lanes[name] for name in sorted(lanes)]  # in one order: who waits for a connection has none that the other waits for
+        # In one order: who waits for a connection has none that the other waits for.
+        return [lanes[name] for name in sorted(lanes)]
 
     def _all_lanes(self) -> list[Lane]:
         if self._gone:
