@@ -97,22 +97,30 @@ del _of_batches
 if _TYPE_CHECKING:
     from forebay._pool import Pool
     from forebay._pool_async import AsyncPool
+    from forebay._shared import SharedCache
 
-_LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
+_LATE = {  # they need threading and asyncio
+    "AsyncPool": "forebay._pool_async",
+    "Pool": "forebay._pool",
+    "SharedCache": "forebay._shared",
+}
+_MODULES = ("buses", "tiers")
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _LATE:
-        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f"forebay.{name}")
+    if name not in _LATE:
+        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
     found.__module__ = "forebay"
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_LATE, *_MODULES})
 
 
 __all__ = [
@@ -162,6 +170,7 @@ __all__ = [
     "RecordTuple",
     "RecursiveLoadError",
     "RowInfo",
+    "SharedCache",
     "SizeWarning",
     "TimeoutError",
     "TooBigError",
