@@ -29,7 +29,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from forebay._core import ABSENT, MISSING, Cache, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
 from forebay._loading_options import OMITTED, Options, seconds_of
@@ -60,8 +60,7 @@ class Failed:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """What came of a load with a tier, which says for how long it may be kept, and whether at all."""
 
     value: Any

@@ -43,6 +43,7 @@ log = logging.getLogger("forebay.tiers")
 _OWED_MAX = 100_000  # names that are to be deleted when the tier answers again
 _PAID_AT_ONCE = 1000
 _SPARE = 0.9  # of item_max: what the server needs for itself
+_STORING = ("place_many", "replace_many", "set_many")
 _GONE_AFTER = 1  # ms: of what is put in place of something that is to go
 _HELD_FOR = 1 / 3  # of load_timeout: after it, what was loaded is committed before more is loaded
 
@@ -110,6 +111,7 @@ class Tier:
         self.max_stale = None if max_stale is None else seconds_of(max_stale, "max_stale")
         self.compress = compress
         self.breaker = Breaker(f"tier {self.store.describe}")
+        self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
         self._owed: dict[bytes, object] = {}
@@ -138,7 +140,10 @@ class Tier:
         loaded), too_big, unreadable (of another program or version), owed (invalidations that the tier has not had
         yet), forgotten (of them, given up), skipped (calls while it was left alone), opened (how often it was), state."""
         counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
-        counts.update(owed=len(self._owed), skipped=self.breaker.skipped, opened=self.breaker.opened, state=self.breaker.state)
+        breakers = (self.breaker, self.writing)
+        state = next((breaker.state for breaker in breakers if breaker.is_open), "closed")
+        counts.update(owed=len(self._owed), state=state)
+        counts.update({name: sum(getattr(breaker, name) for breaker in breakers) for name in ("skipped", "opened")})
         return counts
 
     def bind(self, cache: Any, options: Options) -> TierOfCache:
@@ -149,19 +154,25 @@ class Tier:
 
     def ask(self, method: str, *arguments: Any) -> Steps[Any]:
         """What the store says; Unusable: it failed, or is left alone."""
-        if not self.breaker.allows():
+        breaker = self.writing if method in _STORING else self.breaker
+        if (breaker is self.writing and self.breaker.state == "open") or not breaker.allows():
             raise Unusable
         try:
             result = yield Ask(method, arguments)
         except self.store.errors as error:
             self.count("errors")
-            self.breaker.failed(error)
+            breaker.failed(error)
             raise Unusable from error
         except BaseException:  # an interrupt, a cancelled task, a client of another loop
-            self.breaker.unknown()
+            breaker.unknown()
             raise
-        self.breaker.succeeded()
+        breaker.succeeded()
         return result
+
+    @property
+    def is_left_out(self) -> bool:
+        """For what is to be stored, at least."""
+        return self.breaker.is_open or self.writing.is_open
 
     def pay(self) -> Steps[None]:
         """Delete what could not be deleted before."""
@@ -234,7 +245,7 @@ class TierOfCache:
     @property
     def limits(self) -> float | None:
         """Seconds that entries are kept for now, as the tier is left out; None: as long as they say."""
-        return self.tier.max_stale if self.tier.breaker.is_open else None
+        return self.tier.max_stale if self.tier.is_left_out else None
 
     # ---- a load ----
 
@@ -434,7 +445,8 @@ class TierOfCache:
             if wish.flight.lease is not None and not isinstance(wish.result, Failed) and not self.tier.is_owed(wish.name):
                 if (value := self._sealed(cache, wish)) is not None:
                     sealed[wish.name] = value
-        yield from self._seal(cache, list(sealed.values()), token)
+        for_tier = [sealed[wish.name] for wish in wishes if wish.name in sealed and (wish.prefix or not self.tier.guarded)]
+        yield from self._seal(cache, for_tier, token)
         if self.tier.guarded:
             stored = yield from self._replace(wishes, sealed, token)
         else:
@@ -600,6 +612,7 @@ class TierOfCache:
     def _delete(self, cache: Any, keys: Sequence[Any]) -> Steps[int]:
         """From the tier, which tells the other machines, then here."""
         names = [self.name_of(key) for key in keys]
+        were_here = [key in cache for key in keys]  # the tier may say so before it answers
         try:
             yield from self.tier.pay()
             yield from self.tier.ask("delete_many", names)
@@ -610,7 +623,7 @@ class TierOfCache:
             for key in keys:
                 cache._delete_here(key)
             raise
-        return sum(cache._delete_here(key) for key in keys)
+        return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
 
     # ---- for whoever listens ----
 
@@ -630,15 +643,16 @@ class TierOfCache:
         if envelope is None:
             return "forget"
         lease = cache._lease_token(key)
-        ours = lease is not None and lease == mark.lease and envelope.token == mark.token
-        if lease is not None and not ours:
-            return "forget"  # its load is older than what is there
         here = cache._stored(key)
-        if here is None:
-            return "keep" if ours else "forget"
+        loads = lease is not None and lease == mark.lease
+        if lease is not None and not loads:
+            return "forget"  # its load is older than what is there
+        is_ours = envelope.token == mark.token
+        if here is None:  # nothing to be believed: what is loaded now is compared before it is stored
+            return "keep" if is_ours or not loads else "wait"
         if envelope.state == VALUE and self._is_same(here, envelope):
             return "keep"
-        return "wait" if ours else "forget"
+        return "wait" if is_ours else "forget"  # it is stored here in a moment, or was since the tier was looked at
 
     def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
         kind, payload, left = here
