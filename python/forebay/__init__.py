@@ -101,8 +101,13 @@ if _TYPE_CHECKING:
     from forebay import tiers as tiers
     from forebay._pool import Pool
     from forebay._pool_async import AsyncPool
+    from forebay._shared import SharedCache
 
-_LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
+_LATE = {  # they need threading and asyncio
+    "AsyncPool": "forebay._pool_async",
+    "Pool": "forebay._pool",
+    "SharedCache": "forebay._shared",
+}
 _PACKAGES = {"buses", "sources", "tiers"}  # of the package: no need to import them by name
 
 
@@ -170,6 +175,7 @@ __all__ = [
     "RecordTuple",
     "RecursiveLoadError",
     "RowInfo",
+    "SharedCache",
     "SizeWarning",
     "TimeoutError",
     "TooBigError",

@@ -28,7 +28,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from forebay import _tracing
 from forebay._core import ABSENT, MISSING, Cache, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
@@ -60,13 +60,13 @@ class Failed:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """What came of a load with a tier, which says for how long it may be kept, and whether at all."""
 
     value: Any
     seconds: float | None
     keep: bool
+    payload: tuple[int, bytes] | None = None  # kind, and the value as it is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,12 +530,15 @@ class Flights:
         return [_no_awaitable(load(flight.key), "load")]
 
     async def _load_parts_async(self, flights: Sequence[Flight]) -> list[Any]:
+        import asyncio  # who calls this has it
+
+        parts = list(self._parts(flights))
+        if len(parts) == 1:
+            return await self._load_async(parts[0])
+        found = await asyncio.gather(*(self._load_async(part) for part in parts), return_exceptions=True)
         results: list[Any] = []
-        for part in self._parts(flights):
-            try:
-                results += await self._load_async(part)
-            except Exception as error:
-                results += [Failed(error)] * len(part)
+        for part, result in zip(parts, found):
+            results += [Failed(result)] * len(part) if isinstance(result, BaseException) else result
         return results
 
     async def _load_async(self, flights: Sequence[Flight]) -> list[Any]:
@@ -591,6 +594,8 @@ class Flights:
 
     def _store_arrived(self, cache: Any, flight: Flight, arrived: Arrived) -> bool:
         if arrived.keep and flight.lease is not None:
+            if arrived.payload is not None:
+                return bool(cache._lease_store_payload(flight.key, *arrived.payload, flight.lease, ttl=arrived.seconds))
             return bool(cache._lease_store(flight.key, arrived.value, flight.lease, ttl=arrived.seconds))
         if arrived.value is ABSENT and self.options.absence and self.options.absent_ttl is None:
             return self._store_absent(cache, flight)

@@ -17,16 +17,18 @@ lease is still held, and removed if it is not held after that."""
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
-from forebay._core import ABSENT, CorruptError, FullError, TooBigError
+from forebay._core import ABSENT, FullError, TooBigError
 from forebay._loading_flights import Arrived, Failed, Flight
-from forebay._loading_options import OMITTED, Options, seconds_of
+from forebay._loading_options import OMITTED, TIER_BATCH, Options, seconds_of
 from forebay._log import tiers as log
 from forebay.tiers._breaker import Breaker
 from forebay.tiers._dictionaries import Dictionaries
@@ -34,7 +36,7 @@ from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of,
 from forebay.tiers._marks import Marks
 from forebay.tiers._names import Names, text_of
 from forebay.tiers._steps import Ask, Load, Steps, arun, run
-from forebay.tiers._store import AsyncStore, Store, store_of
+from forebay.tiers._store import AsyncStore, Item, Store, store_of
 
 _COUNTERS = {
     "hits": "Keys that the tier had.",
@@ -49,8 +51,11 @@ _COUNTERS = {
     "opened": "How often the tier was left alone.",
 }
 _OWED_MAX = 100_000  # names that are to be deleted when the tier answers again
+_PAID_AT_ONCE = 1000
 _SPARE = 0.9  # of item_max: what the server needs for itself
-_NEVER_STORED = 1  # ms: a placeholder that is to go
+_STORING = ("place_many", "replace_many", "set_many")
+_GONE_AFTER = 1  # ms: of what is put in place of something that is to go
+_HELD_FOR = 1 / 3  # of load_timeout: after it, what was loaded is committed before more is loaded
 
 
 class Unusable(Exception):
@@ -116,12 +121,19 @@ class Tier:
         self.max_stale = None if max_stale is None else seconds_of(max_stale, "max_stale")
         self.compress = compress
         self.breaker = Breaker(f"tier {self.store.describe}")
+        self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
-        self._owed: dict[bytes, None] = {}
-        self._lock = threading.Lock()
+        self._owed: dict[bytes, object] = {}
+        self.forked()
         if self.max_age == 0:
             raise ValueError("max_age must be more than 0 seconds")
+        _all.add(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: who held the lock is in the parent."""
+        self._lock = threading.Lock()
+        self.dictionaries.forked()
 
     def __repr__(self) -> str:
         return f"<forebay.tiers.{type(self).__name__} {self.store.describe} prefix={self.names.prefix!r}>"
@@ -130,12 +142,18 @@ class Tier:
     def asynchronous(self) -> bool:
         return self.store.asynchronous
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled, as its client has connections: make client, tier and cache in each process")
+
     def stats(self) -> dict[str, Any]:
         """What this process had from the tier: hits, misses, errors, stored, refused (invalidated while they were
         loaded), too_big, unreadable (of another program or version), owed (invalidations that the tier has not had
         yet), forgotten (of them, given up), skipped (calls while it was left alone), opened (how often it was), state."""
         counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
-        counts.update(owed=len(self._owed), skipped=self.breaker.skipped, opened=self.breaker.opened, state=self.breaker.state)
+        breakers = (self.breaker, self.writing)
+        state = next((breaker.state for breaker in breakers if breaker.is_open), "closed")
+        counts.update(owed=len(self._owed), state=state)
+        counts.update({name: sum(getattr(breaker, name) for breaker in breakers) for name in ("skipped", "opened")})
         return counts
 
     def metrics(self) -> list[tuple[str, str, str, list[tuple[dict[str, str], float]]]]:
@@ -157,43 +175,61 @@ class Tier:
 
     def ask(self, method: str, *arguments: Any) -> Steps[Any]:
         """What the store says; Unusable: it failed, or is left alone."""
-        if not self.breaker.allows():
+        breaker = self.writing if method in _STORING else self.breaker
+        if (breaker is self.writing and self.breaker.state == "open") or not breaker.allows():
             raise Unusable
         try:
             result = yield Ask(method, arguments)
         except self.store.errors as error:
-            self._counts.errors += 1
-            self.breaker.failed(error)
+            self.count("errors")
+            breaker.failed(error)
             raise Unusable from error
-        self.breaker.succeeded()
+        except BaseException:  # an interrupt, a cancelled task, a client of another loop
+            breaker.unknown()
+            raise
+        breaker.succeeded()
         return result
+
+    @property
+    def is_left_out(self) -> bool:
+        """For what is to be stored, at least."""
+        return self.breaker.is_open or self.writing.is_open
 
     def pay(self) -> Steps[None]:
         """Delete what could not be deleted before."""
         if not self._owed:
             return
-        with self._lock:
-            owed = list(self._owed)[:1000]
-        yield from self.ask("delete_many", owed)
-        with self._lock:
-            for name in owed:
+        owed = list(self._owed.items())[:_PAID_AT_ONCE]
+        yield from self.ask("delete_many", [name for name, _ in owed])
+        for name, debt in owed:
+            if self._owed.get(name) is debt:  # else it was changed again meanwhile
                 self._owed.pop(name, None)
 
     def owe(self, names: Iterable[bytes]) -> None:
-        with self._lock:
-            for name in names:
-                if len(self._owed) >= _OWED_MAX:
-                    self._counts.forgotten += 1
-                else:
-                    self._owed[name] = None
+        for name in names:
+            if len(self._owed) < _OWED_MAX or name in self._owed:
+                self._owed[name] = object()
+            else:
+                self.count("forgotten")
 
     def is_owed(self, name: bytes) -> bool:
         return name in self._owed
 
-    def count(self, **more: int) -> None:
-        with self._lock:
-            for name, number in more.items():
-                setattr(self._counts, name, getattr(self._counts, name) + number)
+    def count(self, what: str, number: int = 1) -> None:
+        if number:
+            with self._lock:
+                setattr(self._counts, what, getattr(self._counts, what) + number)
+
+
+_all: weakref.WeakSet[Tier] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for tier in list(_all):
+        tier.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(slots=True)
@@ -217,7 +253,6 @@ class TierOfCache:
         self._options = options
         self._beginning = tier.names.of_cache(cache.name, cache.version)
         self._marks = Marks(cache.arena)
-        self._item_max = tier.store.item_max
         self._payload_max = cache.arena.max_entry
 
     def name_of(self, key: Any) -> bytes:
@@ -228,6 +263,11 @@ class TierOfCache:
             )
         return name
 
+    @property
+    def limits(self) -> float | None:
+        """Seconds that entries are kept for now, as the tier is left out; None: as long as they say."""
+        return self.tier.max_stale if self.tier.is_left_out else None
+
     # ---- a load ----
 
     def load(self, cache: Any, flights: Sequence[Flight], source: Callable[[Sequence[Flight]], Any]) -> list[Any]:
@@ -237,19 +277,24 @@ class TierOfCache:
         return await arun(self._load(cache, flights), self.tier.store, source)
 
     def _load(self, cache: Any, flights: Sequence[Flight]) -> Steps[list[Any]]:
-        wishes = [Wish(flight, self.name_of(flight.key)) for flight in flights]
+        wishes = [self._wish(flight) for flight in flights]
+        sought = [wish for wish in wishes if wish.result is None]
         token = new_token()
         usable = True
         try:
             yield from self.tier.pay()
-            yield from self._look(cache, wishes)
-            yield from self._place([wish for wish in wishes if wish.result is None], token)
+            yield from self._look(cache, sought)
+            yield from self._place([wish for wish in sought if wish.result is None], token)
         except Unusable:
             usable = False
-        missing = [wish for wish in wishes if wish.result is None]
-        if missing:
-            yield from self._load_missing(cache, missing, token, usable)
+        yield from self._load_missing(cache, [wish for wish in sought if wish.result is None], token, usable)
         return [wish.result for wish in wishes]
+
+    def _wish(self, flight: Flight) -> Wish:
+        try:
+            return Wish(flight, self.name_of(flight.key))
+        except ValueError as error:  # of this key alone
+            return Wish(flight, b"", result=Failed(error))
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
         sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
@@ -261,16 +306,22 @@ class TierOfCache:
         now, hits = time.time(), 0
         for wish in sought:
             envelope = opened.get(wish.name)
-            if envelope is not None and envelope.state == VALUE:
-                wish.result = self._arrived(cache, wish.flight, envelope, dictionaries, now)
-                hits += wish.result is not None
-        self.tier.count(hits=hits, misses=len(sought) - hits)
+            if envelope is None or envelope.state != VALUE:
+                continue
+            if envelope.digest and envelope.digest not in dictionaries:
+                if wish.flight.lease is not None:  # nobody will read it again: ours goes in its place
+                    wish.prefix = head_of(VALUE, envelope.token)
+                continue
+            wish.result = self._arrived(cache, wish.flight, envelope, dictionaries, now)
+            hits += wish.result is not None
+        self.tier.count("hits", hits)
+        self.tier.count("misses", len(sought) - hits)
 
     def _opened(self, data: bytes) -> Envelope | None:
         try:
             return open_envelope(data)
         except ValueError as error:
-            self.tier.count(unreadable=1)
+            self.tier.count("unreadable")
             log.debug("%s: %s", self.tier.breaker.name, error)
             return None
 
@@ -284,16 +335,14 @@ class TierOfCache:
         left = envelope.left(now)
         if left is not None and left <= 0:
             return None
-        if envelope.digest and envelope.digest not in dictionaries:
-            return None
         try:
             payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
             value = cache._from_payload(flight.key, envelope.kind, payload)
-        except (ValueError, CorruptError) as error:
-            self.tier.count(unreadable=1)
+        except Exception as error:  # damaged, or what the serializer or a hook of this release does not know
+            self.tier.count("unreadable")
             log.warning("%s: what is there for key %r of cache %r cannot be read: %s", self.tier.breaker.name, flight.key, cache.name, error)
             return None
-        return Arrived(value, self._capped(left), True)
+        return Arrived(value, self._capped(left), True, (envelope.kind, payload))
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
@@ -301,38 +350,104 @@ class TierOfCache:
         if not wishes or not self.tier.guarded:
             return
         self._mark(wishes, token)
-        replaced = {wish.name: wish for wish in wishes if wish.flight.replaces}
-        if replaced:
-            heads = yield from self.tier.ask("get_heads", list(replaced), HEAD)
-            for name, head in heads.items():
-                if not head.startswith(head_of(PLACEHOLDER, b"")):
-                    replaced[name].prefix = head
-        names = {wish.name for wish in wishes if not wish.prefix}
-        milliseconds = round(self._options.load_timeout * 1000)
+        yield from self._place_over([wish for wish in wishes if wish.flight.replaces], token)
+        yield from self._place_new([wish for wish in wishes if not wish.prefix], token)
+
+    def _place_over(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        """A value is to be replaced if it is still there; what others load now may be older than what is asked for."""
+        if not wishes:
+            return
+        heads = yield from self.tier.ask("get_heads", [wish.name for wish in wishes], HEAD)
+        others = []
+        for wish in wishes:
+            head = heads.get(wish.name, b"")
+            if not head.startswith(head_of(PLACEHOLDER, b"")):
+                wish.prefix = head
+            elif not wish.flight.background:
+                others.append(wish)
+        if others:
+            placeholder = head_of(PLACEHOLDER, token)
+            yield from self.tier.ask("set_many", [(wish.name, placeholder, self._placeholder_ms) for wish in others])
+            for wish in others:
+                wish.prefix = placeholder
+
+    def _place_new(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        if not wishes:
+            return
         placeholder = head_of(PLACEHOLDER, token)
-        placed = (yield from self.tier.ask("place_many", list(names), placeholder, milliseconds)) if names else set()
+        names = list({wish.name for wish in wishes})
+        placed = yield from self.tier.ask("place_many", names, placeholder, self._placeholder_ms)
         for wish in wishes:
             if wish.name in placed:
                 wish.prefix = placeholder
+
+    def _place_again(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        """Of a load that takes long: for those whose turn it is only now."""
+        wishes = [wish for wish in wishes if wish.flight.lease is not None]
+        if not wishes or not self.tier.guarded:
+            return
+        placeholder = head_of(PLACEHOLDER, token)
+        ours = [(wish.name, placeholder, self._placeholder_ms) for wish in wishes if wish.prefix == placeholder]
+        kept = (yield from self.tier.ask("replace_many", ours, placeholder)) if ours else set()
+        for wish in wishes:
+            if wish.prefix == placeholder and wish.name not in kept:
+                wish.prefix = b""
+        self._mark(wishes, token)
+        yield from self._place_new([wish for wish in wishes if not wish.prefix], token)
+
+    @property
+    def _placeholder_ms(self) -> int:
+        return milliseconds_of(self._options.load_timeout)
 
     def _mark(self, wishes: Iterable[Wish], token: bytes) -> None:
         pairs = [(wish.name, lease_token(wish.flight.lease)) for wish in wishes if wish.flight.lease is not None]
         self._marks.note(pairs, token, self._options.load_timeout)
 
     def _load_missing(self, cache: Any, missing: Sequence[Wish], token: bytes, usable: bool) -> Steps[None]:
+        """As many at a time as the loader takes, and all into the tier at the end, or before placeholders expire."""
+        placed_at = time.monotonic()
+        loaded: list[Wish] = []
+        parts = self._parts(missing)
+        for number, part in enumerate(parts, 1):
+            yield from self._load_part(part)
+            loaded += part
+            late = time.monotonic() - placed_at > self._options.load_timeout * _HELD_FOR
+            if number == len(parts) or late:
+                usable = yield from self._into_tier(cache, loaded, token, usable)
+                loaded = []
+            if late and usable and number < len(parts):
+                usable = yield from self._usable(self._place_again([wish for rest in parts[number:] for wish in rest], token))
+                placed_at = time.monotonic()
+
+    def _parts(self, wishes: Sequence[Wish]) -> list[Sequence[Wish]]:
+        if not wishes:
+            return []
+        most = len(wishes) if self.tier.asynchronous else self._options.max_batch  # tasks load them at the same time
+        return [wishes[at : at + most] for at in range(0, len(wishes), most)]
+
+    def _load_part(self, part: Sequence[Wish]) -> Steps[None]:
         try:
-            results = yield Load([wish.flight for wish in missing])
+            results = yield Load([wish.flight for wish in part])
         except Exception as error:
-            results = [Failed(error)] * len(missing)
-        for wish, result in zip(missing, results):
+            results = [Failed(error)] * len(part)
+        for wish, result in zip(part, results):
             wish.result = result
+
+    def _usable(self, steps: Steps[None]) -> Steps[bool]:
         try:
-            if not usable:
-                raise Unusable
-            yield from self._commit(cache, missing, token)
+            yield from steps
         except Unusable:
-            for wish in missing:
+            return False
+        return True
+
+    def _into_tier(self, cache: Any, loaded: Sequence[Wish], token: bytes, usable: bool) -> Steps[bool]:
+        """Is the tier usable still?"""
+        if usable:
+            usable = yield from self._usable(self._commit(cache, loaded, token))
+        if not usable:
+            for wish in loaded:
                 self._limit(cache, wish)
+        return usable
 
     def _limit(self, cache: Any, wish: Wish) -> None:
         """What the tier does not know of, nobody can invalidate: it is kept for as long as a reader may be behind."""
@@ -348,19 +463,23 @@ class TierOfCache:
     def _commit(self, cache: Any, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         sealed: dict[bytes, Sealed] = {}
         for wish in wishes:
-            if wish.flight.lease is not None and not isinstance(wish.result, Failed):
+            if wish.flight.lease is not None and not isinstance(wish.result, Failed) and not self.tier.is_owed(wish.name):
                 if (value := self._sealed(cache, wish)) is not None:
                     sealed[wish.name] = value
-        yield from self._seal(cache, sealed.values(), token)
+        for_tier = [sealed[wish.name] for wish in wishes if wish.name in sealed and (wish.prefix or not self.tier.guarded)]
+        yield from self._seal(cache, for_tier, token)
         if self.tier.guarded:
-            stored = yield from self._replace(wishes, sealed)
+            stored = yield from self._replace(wishes, sealed, token)
         else:
             stored = yield from self._set_plain(cache, wishes, sealed)
         for wish in wishes:
             if not isinstance(wish.result, Failed):
                 value = sealed.get(wish.name)
                 known = wish.name in stored or not wish.prefix  # not ours to replace: another's is there, and says what changes
-                wish.result = Arrived(wish.result, None if value is None else value.seconds, value is not None and known)
+                if value is None:
+                    wish.result = Arrived(wish.result, None, False)
+                else:
+                    wish.result = Arrived(wish.result, value.seconds, known, (value.kind, value.payload))
 
     def _sealed(self, cache: Any, wish: Wish) -> Sealed | None:
         """None: not to be stored."""
@@ -385,18 +504,24 @@ class TierOfCache:
     def _capped(self, seconds: float | None) -> float:
         return self.tier.max_age if seconds is None else min(seconds, self.tier.max_age)
 
-    def _seal(self, cache: Any, values: Iterable[Sealed], token: bytes) -> Steps[None]:
+    def _seal(self, cache: Any, values: Sequence[Sealed], token: bytes) -> Steps[None]:
+        if not values:
+            return
         dictionary = yield from self.tier.dictionaries.current(self.tier, cache)
+        item_max = self.tier.store.item_max
         now = time.time()
         for value in values:
             expires = round((now + value.seconds) * 1000)
-            value.data = seal(token, value.kind, value.payload, expires, dictionary, self.tier.compress)
-            if self._item_max is not None and len(value.data) + len(value.name) > self._item_max * _SPARE:
-                self.tier.count(too_big=1)
+            fits = len(value.payload) <= self._payload_max
+            if fits:
+                value.data = seal(token, value.kind, value.payload, expires, dictionary, self.tier.compress)
+                fits = item_max is None or len(value.data) + len(value.name) <= item_max * _SPARE
+            if not fits:
+                self.tier.count("too_big")
                 value.data = too_big(token, expires)
 
-    def _replace(self, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
-        """Ours, where what we saw is there; and placeholders that nothing came of go."""
+    def _replace(self, wishes: Sequence[Wish], sealed: dict[bytes, Sealed], token: bytes) -> Steps[set[bytes]]:
+        """Ours, where what we saw is there; and what nothing came of goes: placeholders, and values of what is no more."""
         by_prefix: dict[bytes, list[tuple[bytes, bytes, int]]] = {}
         for wish in wishes:
             value = sealed.get(wish.name)
@@ -404,8 +529,8 @@ class TierOfCache:
                 continue
             if value is not None:
                 item = (wish.name, value.data, milliseconds_of(value.seconds))
-            elif wish.prefix.startswith(head_of(PLACEHOLDER, b"")):
-                item = (wish.name, wish.prefix, _NEVER_STORED)
+            elif wish.prefix.startswith(head_of(PLACEHOLDER, b"")) or not isinstance(wish.result, Failed):
+                item = (wish.name, head_of(PLACEHOLDER, token), _GONE_AFTER)
             else:
                 continue
             by_prefix.setdefault(wish.prefix, []).append(item)
@@ -413,7 +538,8 @@ class TierOfCache:
         for prefix, items in by_prefix.items():
             stored |= yield from self.tier.ask("replace_many", items, prefix)
         stored &= sealed.keys()
-        self.tier.count(stored=len(stored), refused=sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
+        self.tier.count("stored", len(stored))
+        self.tier.count("refused", sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
         return stored
 
     def _set_plain(self, cache: Any, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
@@ -423,11 +549,16 @@ class TierOfCache:
             return set()
         self._mark(leased, b"\0" * 8)
         values = [sealed[wish.name] for wish in leased]
-        yield from self.tier.ask("set_many", [(value.name, value.data, milliseconds_of(value.seconds)) for value in values])
+        try:
+            yield from self.tier.ask("set_many", items_of(values))
+        except Unusable:  # it may come to be stored all the same
+            self.tier.owe(wish.name for wish in leased if not cache._lease_holds(wish.flight.lease))
+            raise
         lost = [wish.name for wish in leased if not cache._lease_holds(wish.flight.lease)]
-        if lost:
-            yield from self.tier.ask("delete_many", lost)
-        self.tier.count(stored=len(leased) - len(lost), refused=len(lost))
+        if lost and not (yield from self._usable(self.tier.ask("delete_many", lost))):
+            self.tier.owe(lost)
+        self.tier.count("stored", len(leased) - len(lost))
+        self.tier.count("refused", len(lost))
         for wish in leased:
             wish.prefix = b"set"
         return {wish.name for wish in leased} - set(lost)
@@ -446,25 +577,34 @@ class TierOfCache:
         if seconds <= 0:
             raise ValueError("ttl must be more than 0 seconds; None keeps an entry for ever")
         last = {self.name_of(key): (key, value) for key, value in items}  # of several for a key the last
-        values = [Sealed(key, name, *cache._payload(value), seconds) for name, (key, value) in last.items()]
+        values = [Sealed(key, name, *self._payload(cache, key, value), seconds) for name, (key, value) in last.items()]
+        for at in range(0, len(values), TIER_BATCH):  # there are only so many leases
+            yield from self._write_part(cache, values[at : at + TIER_BATCH], seconds)
+
+    def _payload(self, cache: Any, key: Any, value: Any) -> tuple[int, bytes]:
+        kind, payload = cache._payload(value)
+        if len(payload) > self._payload_max:
+            raise TooBigError(f"the value for key {key!r} has {len(payload)} bytes, and an entry of this arena {self._payload_max} at most")
+        return kind, payload
+
+    def _write_part(self, cache: Any, values: Sequence[Sealed], seconds: float) -> Steps[None]:
         token = new_token()
-        self._take_leases(cache, values)
         try:
+            self._take_leases(cache, values)
             self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
-            kept = seconds
-            try:
-                yield from self._seal(cache, values, token)
-                yield from self.tier.ask(
-                    "set_many", [(value.name, value.data, milliseconds_of(seconds)) for value in values]
-                )
-            except Unusable:
+            if not (yield from self._usable(self._set(cache, values, token))):
                 self.tier.owe(value.name for value in values)
-                kept = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
-            self._store_here(cache, values, kept)
+                seconds = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
+            self._store_here(cache, values, seconds)
         except BaseException:
             for value in values:  # nobody knows what the tier has
                 cache._delete_here(value.key)
             raise
+
+    def _set(self, cache: Any, values: Sequence[Sealed], token: bytes) -> Steps[None]:
+        yield from self.tier.pay()
+        yield from self._seal(cache, values, token)
+        yield from self.tier.ask("set_many", items_of(values))
 
     def _take_leases(self, cache: Any, values: Sequence[Sealed]) -> None:
         for value in values:
@@ -493,14 +633,18 @@ class TierOfCache:
     def _delete(self, cache: Any, keys: Sequence[Any]) -> Steps[int]:
         """From the tier, which tells the other machines, then here."""
         names = [self.name_of(key) for key in keys]
+        were_here = [key in cache for key in keys]  # the tier may say so before it answers
         try:
             yield from self.tier.pay()
             yield from self.tier.ask("delete_many", names)
         except Unusable:
             self.tier.owe(names)
-        finally:
-            count = sum(cache._delete_here(key) for key in keys)
-        return count
+        except BaseException:  # nobody knows whether it was deleted there
+            self.tier.owe(names)
+            for key in keys:
+                cache._delete_here(key)
+            raise
+        return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
 
     # ---- for whoever listens ----
 
@@ -520,15 +664,16 @@ class TierOfCache:
         if envelope is None:
             return "forget"
         lease = cache._lease_token(key)
-        ours = lease is not None and lease == mark.lease and envelope.token == mark.token
-        if lease is not None and not ours:
-            return "forget"  # its load is older than what is there
         here = cache._stored(key)
-        if here is None:
-            return "keep" if ours else "forget"
+        loads = lease is not None and lease == mark.lease
+        if lease is not None and not loads:
+            return "forget"  # its load is older than what is there
+        is_ours = envelope.token == mark.token
+        if here is None:  # nothing to be believed: what is loaded now is compared before it is stored
+            return "keep" if is_ours or not loads else "wait"
         if envelope.state == VALUE and self._is_same(here, envelope):
             return "keep"
-        return "wait" if ours else "forget"
+        return "wait" if is_ours else "forget"  # it is stored here in a moment, or was since the tier was looked at
 
     def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
         kind, payload, left = here
@@ -540,12 +685,16 @@ class TierOfCache:
             return False
         try:
             return envelope.payload(dictionary, self._payload_max) == payload
-        except ValueError:
+        except ValueError:  # CorruptError and TooBigError are
             return False
 
 
 def _nothing(flights: Sequence[Flight]) -> Any:
     raise AssertionError("a write loads nothing")
+
+
+def items_of(values: Iterable[Sealed]) -> list[Item]:
+    return [(value.name, value.data, milliseconds_of(value.seconds)) for value in values]
 
 
 def lease_token(lease: bytes) -> int:
