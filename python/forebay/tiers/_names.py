@@ -50,6 +50,11 @@ def key_of(text: str) -> Any:
     raise ValueError(f"no key has the name {text!r} in a tier")
 
 
+def check_prefix(prefix: Any, what: str = "prefix") -> None:
+    if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
+        raise ValueError(f"{what} must be a str of printable ASCII without spaces, not {prefix!r}")
+
+
 class Names:
     """Of the keys of all caches that a tier has."""
 
