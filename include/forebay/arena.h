@@ -96,6 +96,7 @@ typedef struct forebay_arena_info {
     bool replaced;            /* the file at the path is not this one any more */
     bool huge_pages;          /* the kernel backs some of it by huge pages */
     bool on_disk;             /* a file system that outlives a reboot */
+    uint8_t uuid[16];         /* random, as long as the arena is there; a copy of its file has the same */
 } forebay_arena_info;
 FOREBAY_API forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *info);
 

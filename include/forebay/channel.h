@@ -93,6 +93,10 @@ FOREBAY_API void forebay_channel_leave(forebay_channel *channel, const forebay_l
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_cache_follow(forebay_cache *cache, const forebay_channel *channel, uint64_t most_behind_ms);
 
+/* Write the name of the i-th cache that follows the channel; false: there are not so
+ * many.  While caches begin to follow, or are dropped, one may be left out or come twice. */
+FOREBAY_API bool forebay_channel_follower(const forebay_channel *channel, uint32_t i, char name[FOREBAY_NAME_MAX + 1]);
+
 typedef struct forebay_channel_info {
     char name[FOREBAY_NAME_MAX + 1];
     uint64_t age_ms;    /* as forebay_channel_age() */

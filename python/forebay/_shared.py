@@ -7,8 +7,9 @@ docs/coherence.md."""
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from forebay._core import Cache, MissError
@@ -56,6 +57,11 @@ class SharedCache(Cache[Any, Any]):
         if options.bus is not None:
             loading.flights.listener = options.bus.follow(self)
 
+    def _tier_part(self) -> TierOfCache | None:
+        """For a bus: of a tier that does not tell of changes itself."""
+        tier = _parts[self].tier
+        return None if tier is None or tier.tier.bus is not None else tier
+
     def _delete_here(self, key: Any) -> bool:
         return Cache.delete(self, key)
 
@@ -79,12 +85,9 @@ class SharedCache(Cache[Any, Any]):
     def delete_many(self, keys: Iterable[Any], /) -> int:
         """Cache.delete_many(), for all machines, in one round trip: how many were here."""
         keys = _list_of(keys)
-        parts = _parts[self]
-        if parts.tier is None:
-            count = Cache.delete_many(self, keys)
-        else:
-            _refuse_asynchronous(parts.tier, "delete", "adelete")
-            count = parts.tier.delete(self, keys)
+        _refuse_asynchronous(_parts[self], "delete", "adelete")
+        with self._told_later(keys):
+            count = self._delete_many(keys)
         self._tell(keys)
         return count
 
@@ -103,30 +106,35 @@ class SharedCache(Cache[Any, Any]):
         return default
 
     async def aset(self, key: Any, value: Any, /, *, ttl: Any = OMITTED) -> None:
-        """set() for a tier on an asyncio client."""
+        """set() for a tier, or a bus, on an asyncio client."""
         await self.aset_many([(key, value)], ttl=ttl)
 
     async def aset_many(self, items: Any, /, *, ttl: Any = OMITTED) -> None:
-        """set_many() for a tier on an asyncio client."""
-        tier = _parts[self].tier
-        if tier is None or not tier.tier.asynchronous:
-            self.set_many(items, ttl=ttl)
-        elif pairs := _pairs(items):
-            await tier.awrite(self, pairs, ttl)
-            self._tell([key for key, _ in pairs])
+        """set_many() for a tier, or a bus, on an asyncio client."""
+        pairs = _pairs(items)
+        if not pairs:
+            return
+        tier, keys = _parts[self].tier, [key for key, _ in pairs]
+        with self._told_later(keys):
+            if tier is not None and tier.tier.asynchronous:
+                await tier.awrite(self, pairs, ttl)
+            else:
+                self._set_many(pairs, ttl)
+        await self._atell(keys)
 
     async def adelete(self, key: Any, /) -> bool:
-        """delete() for a tier on an asyncio client."""
+        """delete() for a tier, or a bus, on an asyncio client."""
         return await self.adelete_many([key]) > 0
 
     async def adelete_many(self, keys: Iterable[Any], /) -> int:
-        """delete_many() for a tier on an asyncio client."""
-        keys = _list_of(keys)
-        tier = _parts[self].tier
-        if tier is None or not tier.tier.asynchronous:
-            return self.delete_many(keys)
-        count = await tier.adelete(self, keys)
-        self._tell(keys)
+        """delete_many() for a tier, or a bus, on an asyncio client."""
+        keys, tier = _list_of(keys), _parts[self].tier
+        with self._told_later(keys):
+            if tier is not None and tier.tier.asynchronous:
+                count = await tier.adelete(self, keys)
+            else:
+                count = self._delete_many(keys)
+        await self._atell(keys)
         return count
 
     async def ainvalidate(self, key: Any, /) -> bool:
@@ -141,18 +149,47 @@ class SharedCache(Cache[Any, Any]):
             raise MissError(f"no entry for the key {key!r} in cache {self.name!r}")
 
     def _write(self, pairs: list[tuple[Any, Any]], ttl: Any) -> None:
-        parts = _parts[self]
-        if parts.tier is None:
+        _refuse_asynchronous(_parts[self], "set", "aset")
+        keys = [key for key, _ in pairs]
+        with self._told_later(keys):
+            self._set_many(pairs, ttl)
+        self._tell(keys)
+
+    def _set_many(self, pairs: list[tuple[Any, Any]], ttl: Any) -> None:
+        tier = _parts[self].tier
+        if tier is None:
             Cache.set_many(self, pairs, ttl=ttl)
         else:
-            _refuse_asynchronous(parts.tier, "set", "aset")
-            parts.tier.write(self, pairs, ttl)
-        self._tell([key for key, _ in pairs])
+            tier.write(self, pairs, ttl)
+
+    def _delete_many(self, keys: list[Any]) -> int:
+        tier = _parts[self].tier
+        return Cache.delete_many(self, keys) if tier is None else tier.delete(self, keys)
+
+    # ---- the bus ----
 
     def _tell(self, keys: list[Any]) -> None:
         bus = _parts[self].bus
         if bus is not None:
             bus.tell(self, keys)
+
+    async def _atell(self, keys: list[Any]) -> None:
+        bus = _parts[self].bus
+        if bus is not None:
+            await bus.atell(self, keys)
+
+    @contextlib.contextmanager
+    def _told_later(self, keys: list[Any]) -> Iterator[None]:
+        """Cancelled, or by Ctrl-C, a write is cut short: nobody knows how far it came."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            bus = _parts[self].bus
+            if bus is not None:
+                bus.owe(self, keys)
+            raise
 
     # ---- refused ----
 
@@ -223,6 +260,8 @@ def _refuse_tags(tags: Iterable[Any] | None) -> None:
         raise TypeError("tags are one machine's: a cache that others share takes none")
 
 
-def _refuse_asynchronous(tier: TierOfCache, method: str, instead: str) -> None:
-    if tier.tier.asynchronous:
-        raise TypeError(f"the client of the tier is for asyncio: use `await cache.{instead}()` for {method}()")
+def _refuse_asynchronous(parts: _Parts, method: str, instead: str) -> None:
+    tier = None if parts.tier is None else parts.tier.tier
+    for what, part in (("tier", tier), ("bus", parts.bus)):
+        if part is not None and part.asynchronous:
+            raise TypeError(f"the client of the {what} is for asyncio: use `await cache.{instead}()` for {method}()")

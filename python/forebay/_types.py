@@ -28,6 +28,7 @@ class ArenaInfo(TypedDict):
     replaced: bool
     huge_pages: bool
     on_disk: bool
+    uuid: bytes
 
 
 class RowInfo(TypedDict):

@@ -161,5 +161,6 @@ forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *
     info->replaced = atomic_load(&arena->replaced);
     info->huge_pages = has_huge_pages(arena);
     info->on_disk = arena->checksums;
+    memcpy(info->uuid, arena->super->uuid, sizeof info->uuid);
     return FOREBAY_OK;
 }

@@ -346,6 +346,19 @@ bool forebay_cache_name_at(forebay_arena *arena, uint32_t i, char name[FOREBAY_N
     return false;
 }
 
+bool fb_caches_follower(const forebay_arena *arena, uint64_t mark, uint32_t i, char *name)
+{
+    for (uint32_t n = 0; n < arena->geometry.cache_count; n++) {
+        const arena_cache *record = &arena->caches[n];
+        if ((record_word(record) & 1) == 0 || fb_mark_of(atomic_load(&record->channel)) != mark || i-- != 0)
+            continue;
+        memcpy(name, record->name, FOREBAY_NAME_MAX);
+        name[FOREBAY_NAME_MAX] = 0;
+        return true;
+    }
+    return false;
+}
+
 /* False: the cache of this life was dropped. */
 static bool clear_record(forebay_arena *arena, uint32_t number, uint32_t life)
 {

@@ -387,6 +387,12 @@ forebay_status forebay_cache_follow(forebay_cache *cache, const forebay_channel 
     return FOREBAY_OK;
 }
 
+bool forebay_channel_follower(const forebay_channel *channel, uint32_t i, char name[FOREBAY_NAME_MAX + 1])
+{
+    return fb_arena_enter(channel->arena) == FOREBAY_OK && is_open(channel)
+           && fb_caches_follower(channel->arena, mark_of(channel), i, name);
+}
+
 /* ---- for people, and for verify ---- */
 
 bool forebay_channel_at(forebay_arena *arena, uint32_t i, forebay_channel_info *info)

@@ -63,6 +63,9 @@ static inline uint64_t fb_mark_of(uint64_t stored) { return stored & ~UINT64_C(0
 /* Clear all caches that follow the channel with this mark: cache_table.c. */
 void fb_caches_forget(forebay_arena *arena, uint64_t mark);
 
+/* The name of the i-th cache that follows it; false: there are not so many. */
+bool fb_caches_follower(const forebay_arena *arena, uint64_t mark, uint32_t i, char *name);
+
 /* What is wrong in the table, or NULL. */
 const char *fb_channels_inspect(const forebay_arena *arena);
 /* After a reboot, alone: nobody listens, nothing was heard. */

@@ -506,6 +506,7 @@ def test_info_describes_the_arena(arena):
     assert info["caches_used"] == 0
     assert info["replaced"] is False
     assert info["on_disk"] is False
+    assert len(info["uuid"]) == 16 and info["uuid"] == arena.info()["uuid"]
     assert set(info) == set(forebay.ArenaInfo.__annotations__)
     arena.cache("c")["k"] = 1
     assert arena.info()["caches_used"] == 1

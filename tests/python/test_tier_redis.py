@@ -664,7 +664,7 @@ def test_a_debt_that_grew_while_it_was_paid_stays(make, server, source):
 
 
 def test_only_so_much_is_owed(make, server, source, monkeypatch):
-    monkeypatch.setattr("forebay.tiers._tier._OWED_MAX", 10)
+    monkeypatch.setattr("forebay.tiers._debts.MOST", 10)
     tier = make(server.unix_path, source).tier
     tier.owe(b"%d" % number for number in range(15))
     tier.owe([b"1"])

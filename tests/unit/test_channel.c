@@ -487,6 +487,28 @@ static void a_dropped_channel_is_heard_no_more(void **state)
     three_close(&t);
 }
 
+static void a_channel_knows_the_caches_that_follow_it(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_cache *other;
+    assert_int_equal(forebay_cache_open(f.arena, "other", NULL, &other, NULL), FOREBAY_OK);
+    forebay_channel *channel = channel_open(f.arena, "news");
+    char name[FOREBAY_NAME_MAX + 1];
+    assert_false(forebay_channel_follower(channel, 0, name));
+    assert_int_equal(forebay_cache_follow(other, channel, BEHIND), FOREBAY_OK);
+    assert_true(forebay_channel_follower(channel, 0, name));
+    assert_string_equal(name, "other");
+    assert_false(forebay_channel_follower(channel, 1, name));
+    assert_int_equal(forebay_cache_follow(f.cache, channel, BEHIND), FOREBAY_OK);
+    assert_true(forebay_channel_follower(channel, 1, name));
+    assert_int_equal(forebay_cache_drop(f.arena, "other"), FOREBAY_OK);
+    assert_false(forebay_channel_follower(channel, 1, name));
+    forebay_cache_close(other);
+    forebay_channel_close(channel);
+    fixture_close(&f);
+}
+
 static void an_arena_has_eight_channels(void **state)
 {
     (void)state;
@@ -694,6 +716,7 @@ int main(void)
         cmocka_unit_test(a_cache_follows_one_channel),
         cmocka_unit_test(who_follows_what_another_only_began_to_clears),
         cmocka_unit_test(a_dropped_channel_is_heard_no_more),
+        cmocka_unit_test(a_channel_knows_the_caches_that_follow_it),
         cmocka_unit_test(an_arena_has_eight_channels),
         cmocka_unit_test(a_moment_that_cannot_be_counts_as_silence),
         cmocka_unit_test(a_moment_of_another_clock_hides_no_other),

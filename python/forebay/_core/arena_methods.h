@@ -23,7 +23,8 @@ PyObject *open_arena_fd(PyObject *module, PyObject *arguments);
     "segment_count, segments_free, segments_index, row_count, rows_used,\n"                                  \
     "cache_count, caches_used, index_buckets, index_slots_used, metadata_bytes,\n"                           \
     "entry_bytes, now_ms (the arena's clock), replaced (the file at the path is\n"                           \
-    "another one now), huge_pages, on_disk."
+    "another one now), huge_pages, on_disk, uuid (16 random bytes, the same as long\n"                        \
+    "as the arena is there)."
 #define ARENA_ROWS_DOC                                                                                       \
     "rows($self, /)\n--\n\n"                                                                                 \
     "The open handles on this arena, of all processes: a list of dicts with\n"                               \

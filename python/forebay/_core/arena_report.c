@@ -57,7 +57,10 @@ static PyObject *dict_of_info(forebay_arena_info info)
         FIGURE(info, limit_count),    FIGURE(info, leases),         FIGURE(info, leases_held),
         FLAG(info, replaced),         FLAG(info, huge_pages),       FLAG(info, on_disk),
     };
-    return dict_of_figures(figures, COUNT_OF(figures));
+    PyObject *dict = dict_of_figures(figures, COUNT_OF(figures));
+    if (dict != NULL && put_figure(dict, "uuid", PyBytes_FromStringAndSize((const char *)info.uuid, sizeof info.uuid)) < 0)
+        Py_CLEAR(dict);
+    return dict;
 }
 
 PyObject *arena_info(PyObject *object, PyObject *unused)

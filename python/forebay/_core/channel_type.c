@@ -175,6 +175,22 @@ static PyObject *channel_leave(PyObject *object, PyObject *bytes)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(channel_followers_doc, "followers($self, /)\n--\n\nThe names of the caches that follow.");
+
+static PyObject *channel_followers(PyObject *object, PyObject *unused)
+{
+    forebay_channel *channel = channel_handle(object);
+    PyObject *list = channel == NULL ? NULL : PyList_New(0);
+    char name[FOREBAY_NAME_MAX + 1];
+    for (uint32_t i = 0; list != NULL && forebay_channel_follower(channel, i, name); i++) {
+        PyObject *text = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "replace");
+        if (text == NULL || PyList_Append(list, text) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
 PyDoc_STRVAR(channel_close_doc, "close($self, /)\n--\n\nForget the handle; leave() before.  Again: nothing happens.");
 
 static PyObject *channel_close(PyObject *object, PyObject *unused)
@@ -190,6 +206,7 @@ static PyMethodDef channel_methods[] = {
     { "join", channel_join, METH_VARARGS, channel_join_doc },
     { "begin", channel_begin, METH_O, channel_begin_doc },
     { "beat", channel_beat, METH_VARARGS, channel_beat_doc },
+    { "followers", channel_followers, METH_NOARGS, channel_followers_doc },
     { "leave", channel_leave, METH_O, channel_leave_doc },
     { "close", channel_close, METH_NOARGS, channel_close_doc },
     { NULL, NULL, 0, NULL },

@@ -3,7 +3,13 @@
 
     users = arena.cache("users", load_many=load_users, bus=forebay.buses.Redis(client))
 
-A tier on Redis needs none: its servers say what changes.  docs/coherence.md."""
+Or a PostgreSQL database tells, by triggers, of changes that anybody makes:
+
+    forebay.buses.install_trigger(connection, "users", "id", cache="users")
+    users = arena.cache("users", load_many=load_users, bus=forebay.buses.Postgres("dbname=shop"))
+
+A tier on Redis needs none: its servers say what changes.  No driver is imported before
+it is used.  docs/coherence.md."""
 
 from __future__ import annotations
 
@@ -11,11 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forebay.buses._bus import Bus as Bus
+    from forebay.buses._postgres import Postgres as Postgres
+    from forebay.buses._postgres_triggers import install_trigger as install_trigger
+    from forebay.buses._postgres_triggers import remove_trigger as remove_trigger
     from forebay.buses._redis import Redis as Redis
 
-__all__ = ["Bus", "Redis"]
+__all__ = ["Bus", "Postgres", "Redis", "install_trigger", "remove_trigger"]
 
-_LATE = {"Bus": "forebay.buses._bus", "Redis": "forebay.buses._redis"}
+_LATE = {
+    "Bus": "forebay.buses._bus",
+    "Postgres": "forebay.buses._postgres",
+    "Redis": "forebay.buses._redis",
+    "install_trigger": "forebay.buses._postgres_triggers",
+    "remove_trigger": "forebay.buses._postgres_triggers",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from forebay.buses._listening import Listener, listener_of
+from forebay.buses._listening import BEAT, Listener, listener_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,11 @@ class Bus:
     Threads may share it, and the children of a fork."""
 
     errors: tuple[type[BaseException], ...] = (OSError,)
+    asynchronous = False  # tell() is not to be used, but atell()
+    beat = BEAT
 
-    def __init__(self, kind: str, prefix: str, server: str, max_stale: float | None) -> None:
-        place = hashlib.sha256(f"{prefix}\0{server}".encode()).hexdigest()[:12]
+    def __init__(self, kind: str, prefix: str, server: str, max_stale: float | None, more: str = "") -> None:
+        place = hashlib.sha256(f"{prefix}\0{server}{more}".encode()).hexdigest()[:12]
         self.channel = f"{kind}:{prefix[:20]}:{place}"
         self.describe = f"{kind} {server}"
         self.max_stale = max_stale
@@ -65,6 +67,18 @@ class Bus:
     def tell(self, cache: Any, keys: Iterable[Any]) -> None:
         """Entries of the cache changed: say so to the other machines."""
         raise NotImplementedError
+
+    async def atell(self, cache: Any, keys: Iterable[Any]) -> None:
+        """tell(), of a task."""
+        import asyncio
+
+        await asyncio.to_thread(self.tell, cache, list(keys))
+
+    def owe(self, cache: Any, keys: Iterable[Any]) -> None:
+        """Tell of them later: whoever wrote them was cut short."""
+
+    def look_after(self) -> None:
+        """Now and then, by a thread of each process that follows: what is due.  Raises nothing of the server's."""
 
     def subscribe(self) -> Session:
         """Raises one of `errors`."""

@@ -53,8 +53,14 @@ class Listener:
 
     def begin(self, cache: Any) -> None:
         """Listen, if nobody else does, as long as the cache is there."""
-        self._caches.add(cache)
+        with self._lock:
+            self._caches.add(cache)
         self.ensure()
+
+    def caches(self) -> list[Any]:
+        """Of this process, that follow."""
+        with self._lock:
+            return list(self._caches)
 
     def ensure(self) -> None:
         """In the child of a fork the thread is not there."""
@@ -81,6 +87,7 @@ class Listener:
         pause, failing = BEAT, False
         try:
             while self._is_wanted():
+                self._bus.look_after()
                 claimed = self.channel.claim(QUIET_MS)
                 if claimed is None:
                     self._stop.wait(POLL)
@@ -125,9 +132,10 @@ class Listener:
             session.ping()
             work.read_until_pong(time.monotonic() + PONG)
             work.look_again()
+            self._bus.look_after()
             if not self.channel.beat(claimed, sent):
                 return
-            end = time.monotonic() + BEAT
+            end = time.monotonic() + self._bus.beat
             while (left := end - time.monotonic()) > 0 and not self._stop.is_set():
                 work.handle(session.read(left))
 
@@ -143,7 +151,7 @@ class Work:
 
     def join(self, since: int) -> bool:
         """Go on from what the other listener heard, if it is heard."""
-        end = time.monotonic() + JOIN
+        end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
             if joined is None:
@@ -203,6 +211,20 @@ def listener_of(arena: Any, bus: Bus) -> Listener:
         if listener is None or listener._stop.is_set():
             listener = listeners[bus.channel] = Listener(arena, bus)
         return listener
+
+
+def caches_that_follow(arena: Any, bus: Bus) -> list[Any]:
+    """Of this process."""
+    with _lock:
+        listener = _all.get(arena, {}).get(bus.channel)
+    return [] if listener is None else listener.caches()
+
+
+def followers_of(arena: Any, bus: Bus) -> list[str]:
+    """Of all processes: the names of the caches that follow."""
+    with _lock:
+        listener = _all.get(arena, {}).get(bus.channel)
+    return [] if listener is None else listener.channel.followers()
 
 
 def _ended(listener: Listener) -> None:

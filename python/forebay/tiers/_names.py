@@ -63,6 +63,11 @@ def _is_version(text: str) -> bool:
     return _VERSION.match(text) is not None and int(text) <= _VERSION_MAX
 
 
+def check_prefix(prefix: Any, what: str = "prefix") -> None:
+    if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
+        raise ValueError(f"{what} must be a str of printable ASCII without spaces, not {prefix!r}")
+
+
 class Names:
     """Of the keys of all caches that a tier has."""
 

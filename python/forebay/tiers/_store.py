@@ -157,6 +157,15 @@ def store_of(client: Any) -> Store | AsyncStore:
     raise TypeError(f"a tier takes a client of {', '.join(DRIVERS)}, not {type(client).__module__}.{type(client).__qualname__}")
 
 
+def check_timeouts(store: Store | AsyncStore, what: str) -> None:
+    """ValueError: the client waits for ever; `what` it is for, with its article."""
+    if store.timeout is None or store.connect_timeout is None:
+        raise ValueError(
+            f"the client of {store.describe} waits for ever: make it with socket_timeout= and socket_connect_timeout= (or the "
+            f"like), as {what} that does not answer must not hold its callers up; 0.2 seconds is a good value in one data centre"
+        )
+
+
 def _redis_store_of(client: Any, driver: str) -> Store | AsyncStore:
     from forebay.tiers._redis_clients import check
 

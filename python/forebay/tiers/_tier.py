@@ -31,12 +31,13 @@ from forebay._loading_flights import Arrived, Failed, Flight
 from forebay._loading_options import OMITTED, TIER_BATCH, Options, seconds_of
 from forebay._log import tiers as log
 from forebay.tiers._breaker import Breaker
+from forebay.tiers._debts import Debts
 from forebay.tiers._dictionaries import Dictionaries
 from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of, new_token, open_envelope, seal, too_big
 from forebay.tiers._marks import Marks
-from forebay.tiers._names import Names, text_of
+from forebay.tiers._names import Names, check_prefix, text_of
 from forebay.tiers._steps import Ask, Load, Steps, arun, run
-from forebay.tiers._store import AsyncStore, Item, Store, store_of
+from forebay.tiers._store import AsyncStore, Item, Store, check_timeouts, store_of
 
 _COUNTERS = {
     "hits": "Keys that the tier had.",
@@ -50,8 +51,6 @@ _COUNTERS = {
     "skipped": "Calls that were not made, as the tier was left alone.",
     "opened": "How often the tier was left alone.",
 }
-_OWED_MAX = 100_000  # names that are to be deleted when the tier answers again
-_PAID_AT_ONCE = 1000
 _SPARE = 0.9  # of item_max: what the server needs for itself
 _STORING = ("place_many", "replace_many", "set_many")
 _GONE_AFTER = 1  # ms: of what is put in place of something that is to go
@@ -107,15 +106,10 @@ class Tier:
         max_stale: float | timedelta | None = 1.0,
         compress: bool = True,
     ) -> None:
-        if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
-            raise ValueError(f"prefix must be a str of printable ASCII without spaces, not {prefix!r}")
+        check_prefix(prefix)
         self.client = client
         self.store: Store | AsyncStore = store_of(client)
-        if self.store.timeout is None or self.store.connect_timeout is None:
-            raise ValueError(
-                f"the client of {self.store.describe} waits for ever: make it with socket_timeout= and socket_connect_timeout= (or the "
-                "like), as a tier that does not answer must not hold its callers up; 0.2 seconds is a good value in one data centre"
-            )
+        check_timeouts(self.store, "a tier")
         self.names = Names(prefix)
         self.max_age = seconds_of(max_age, "max_age")
         self.max_stale = None if max_stale is None else seconds_of(max_stale, "max_stale")
@@ -124,7 +118,7 @@ class Tier:
         self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
-        self._owed: dict[bytes, object] = {}
+        self._debts = Debts()  # names that are to be deleted when the tier answers again
         self.forked()
         if self.max_age == 0:
             raise ValueError("max_age must be more than 0 seconds")
@@ -133,6 +127,7 @@ class Tier:
     def forked(self) -> None:
         """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
+        self._debts.in_child()
         self.dictionaries.forked()
 
     def __repr__(self) -> str:
@@ -152,7 +147,7 @@ class Tier:
         counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
         breakers = (self.breaker, self.writing)
         state = next((breaker.state for breaker in breakers if breaker.is_open), "closed")
-        counts.update(owed=len(self._owed), state=state)
+        counts.update(owed=len(self._debts), state=state)
         counts.update({name: sum(getattr(breaker, name) for breaker in breakers) for name in ("skipped", "opened")})
         return counts
 
@@ -197,23 +192,17 @@ class Tier:
 
     def pay(self) -> Steps[None]:
         """Delete what could not be deleted before."""
-        if not self._owed:
+        if not len(self._debts):
             return
-        owed = list(self._owed.items())[:_PAID_AT_ONCE]
-        yield from self.ask("delete_many", [name for name, _ in owed])
-        for name, debt in owed:
-            if self._owed.get(name) is debt:  # else it was changed again meanwhile
-                self._owed.pop(name, None)
+        owed = self._debts.portion()
+        yield from self.ask("delete_many", list(owed))
+        self._debts.paid(owed)
 
     def owe(self, names: Iterable[bytes]) -> None:
-        for name in names:
-            if len(self._owed) < _OWED_MAX or name in self._owed:
-                self._owed[name] = object()
-            else:
-                self.count("forgotten")
+        self.count("forgotten", len(self._debts.owe(names)))
 
     def is_owed(self, name: bytes) -> bool:
-        return name in self._owed
+        return name in self._debts
 
     def count(self, what: str, number: int = 1) -> None:
         if number:
@@ -251,9 +240,11 @@ class TierOfCache:
     def __init__(self, tier: Tier, cache: Any, options: Options) -> None:
         self.tier = tier
         self._options = options
+        self.version = cache.version
         self._beginning = tier.names.of_cache(cache.name, cache.version)
         self._marks = Marks(cache.arena)
         self._payload_max = cache.arena.max_entry
+        self._twin: Store | None = None  # for threads, of an asynchronous store
 
     def name_of(self, key: Any) -> bytes:
         name = (self._beginning + text_of(key)).encode("ascii")
@@ -647,6 +638,39 @@ class TierOfCache:
         return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
 
     # ---- for whoever listens ----
+
+    def remove(self, foreign: Sequence[Any], own: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Of keys that changed elsewhere, what the tier may have that is older: all of `foreign`, which nobody has
+        deleted there, and of `own`, which whoever changed them did, what this machine has set there of late.
+
+        Returns the keys that were removed, and those of them that this machine had set."""
+        names = {name: key for key in (*foreign, *own) if (name := self._name_or_none(key)) is not None}
+        late = [] if self.tier.guarded else list(self._marks.find(list(names)))
+        removed = {name for key in foreign if (name := self._name_or_none(key)) is not None}.union(late)
+        if removed:
+            run(self._remove(list(removed)), self._for_threads(), _nothing)
+        return [names[name] for name in removed], [names[name] for name in late]
+
+    def _remove(self, names: Sequence[bytes]) -> Steps[None]:
+        try:
+            yield from self.tier.ask("delete_many", names)
+        except Unusable:
+            self.tier.owe(names)
+
+    def _name_or_none(self, key: Any) -> bytes | None:
+        try:
+            return self.name_of(key)
+        except ValueError:  # too long for it to be there
+            return None
+
+    def _for_threads(self) -> Any:
+        if not self.tier.asynchronous:
+            return self.tier.store
+        if self._twin is None:
+            from forebay.buses._redis import Server
+
+            self._twin = Server(self.tier.client).store()
+        return self._twin
 
     def verdicts(self, store: Store, cache: Any, keys: dict[bytes, Any]) -> dict[bytes, str]:
         """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (whoever wrote it is about to store it here)."""

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server could not be told, to be told when it answers again.  One of each process: what a process owes ends with it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable
+
+MOST = 100_000
+PORTION = 1000
+
+
+class Debts:
+    """Names; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[bytes, object] = {}  # another object each time that it is owed anew
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._names
+
+    def owe(self, names: Iterable[bytes], most: int | None = None) -> list[bytes]:
+        """Returns those that there is no room for."""
+        most = MOST if most is None else most
+        with self._lock:
+            rest: list[bytes] = []
+            for name in names:
+                if len(self._names) < most or name in self._names:
+                    self._names[name] = object()
+                else:
+                    rest.append(name)
+            return rest
+
+    def portion(self) -> dict[bytes, object]:
+        """Some of them, for one call."""
+        with self._lock:
+            return dict(itertools.islice(self._names.items(), PORTION))
+
+    def paid(self, portion: dict[bytes, object]) -> None:
+        """But for those that are owed anew since."""
+        with self._lock:
+            for name, debt in portion.items():
+                if self._names.get(name) is debt:
+                    del self._names[name]
+
+    def in_child(self) -> None:
+        """Of a fork: a thread of the parent's may have had the lock; what is owed is the parent's to pay."""
+        self.__init__()  # type: ignore[misc]
