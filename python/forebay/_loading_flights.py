@@ -479,7 +479,8 @@ class Flights:
         if self.listener is not None:
             self.listener.ensure()
         if self.tier is not None:
-            return self.tier.load(cache, flights, self._load_parts)
+            found: list[Any] = self.tier.load(cache, flights, self._load_parts)
+            return found
         return self._load(flights)
 
     def _load_parts(self, flights: Sequence[Flight]) -> list[Any]:
@@ -512,7 +513,8 @@ class Flights:
         if self.listener is not None:
             self.listener.ensure()
         if self.tier is not None:
-            return await self.tier.aload(cache, flights, self._load_parts_async)
+            found: list[Any] = await self.tier.aload(cache, flights, self._load_parts_async)
+            return found
         return await self._load_async(flights)
 
     async def _load_parts_async(self, flights: Sequence[Flight]) -> list[Any]:
