@@ -486,7 +486,8 @@ class Flights:
 
     def _call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         if self.tier is not None:
-            return self.tier.load(cache, flights, self._load_parts)
+            found: list[Any] = self.tier.load(cache, flights, self._load_parts)
+            return found
         return self._load(flights)
 
     async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
@@ -501,7 +502,8 @@ class Flights:
 
     async def _call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         if self.tier is not None:
-            return await self.tier.aload(cache, flights, self._load_parts_async)
+            found: list[Any] = await self.tier.aload(cache, flights, self._load_parts_async)
+            return found
         return await self._load_async(flights)
 
     def _load_parts(self, flights: Sequence[Flight]) -> list[Any]:

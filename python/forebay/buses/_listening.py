@@ -41,6 +41,7 @@ class Listener:
         self.sessions = 0  # begun in this process
         self.listens = False
         self._bus = bus
+        self._failures: tuple[type[BaseException], ...] = (*bus.errors, Lost)
         self._arena = weakref.ref(arena)
         self._caches: weakref.WeakSet[Any] = weakref.WeakSet()
         self._new_life()
@@ -95,7 +96,7 @@ class Listener:
                 try:
                     self._hold(claimed)
                     pause, failing = BEAT, False
-                except (*self._bus.errors, Lost) as error:
+                except self._failures as error:
                     if not failing:
                         log.warning("%s is not heard: %s: %s", self._bus.describe, type(error).__name__, error)
                     failing = True

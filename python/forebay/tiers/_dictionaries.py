@@ -72,7 +72,8 @@ class Dictionaries:
             there = cache._dictionary()
             if there is None:
                 return None
-            dictionary = Dictionary(*there, digest_of(there[2]))
+            number, codec, content = there
+            dictionary = Dictionary(number, codec, content, digest_of(content))
             if len(self._own) >= _KEPT:  # caches train anew
                 self._own.clear()
             self._own[place] = dictionary
