@@ -4,6 +4,7 @@
 
 help:
 	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
+	@echo '             ORIGIN=postgres TIER=redis-cluster: and two machines on these'
 	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
 	@echo 'make test-cassandra   what needs a Cassandra node, which takes Java; make test does it where there is one'
 	@echo 'make bench   side by side with its peers'
@@ -18,8 +19,9 @@ build:
 	@tools/build
 
 demo: build
-	tools/setup demo
-	build/venv/bin/forebay demo $(ARGS)
+	tools/setup demo $(if $(ORIGIN)$(TIER),engines) $(if $(filter cassandra,$(ORIGIN)),cassandra)
+	$(if $(filter cassandra,$(ORIGIN)),tools/cassandra/fetch)
+	build/venv/bin/forebay demo $(if $(ORIGIN),--origin '$(ORIGIN)') $(if $(TIER),--tier '$(TIER)') $(ARGS)
 
 test:
 	tools/setup build test

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|tiers|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -20,6 +20,7 @@ import pools
 import records
 import report
 import run
+import tiers
 import traces
 
 PARTS = {
@@ -33,6 +34,7 @@ PARTS = {
     "buffers": buffers.main,
     "pools": pools.main,
     "batches": batches.main,
+    "tiers": tiers.main,
     "report": report.main,
 }
 

@@ -380,6 +380,48 @@ def batches_section() -> str:
     return section("Result batches", "python bench batches", lead, tables)
 
 
+def cluster_table(found: dict[str, Any]) -> Table:
+    rows = [[name, f"{ms:.1f}", f"{found['ratio'][name]:.1f}", ", ".join(map(str, found["sent"][name]["commands"])),
+             ", ".join(map(str, found["sent"][name]["sends"]))] for name, ms in found["ms"].items()]  # fmt: skip
+    return Table(f"{found['keys']:,} keys of a Redis Cluster of {found['nodes']} nodes", ["", "ms", "/ fetch_many", "commands, by primary", "sends, by primary"], rows)
+
+
+def tier_hit_table(found: dict[str, Any]) -> Table:
+    spans = found["p50_ns"]
+    rows = [[method, *(us(spans[f"{method}, {name}"]) for name in ("without a tier", "with a tier")), f"{ratio:.2f}"]
+            for method, ratio in found["ratio"].items()]  # fmt: skip
+    return Table("A hit, p50 in us", ["", "without a tier", "with a tier", "ratio"], rows)
+
+
+def tier_cold_table(found: dict[str, Any]) -> Table:
+    rows = [[title, *(f"{median(way[key][name]):,.0f}" for key in ("queries", "rows") for name in ("dict", "forebay")), f"{way['ratio']:.1f}"]
+            for title, way in found["ways"].items()]  # fmt: skip
+    return Table(f"Cold start of {found['workers']} workers, {found['keys']:,} rows of PostgreSQL",
+                 ["", "queries, a dict each", "Forebay", "rows, a dict each", "Forebay", "queries, ratio"], rows)  # fmt: skip
+
+
+def staleness_table(found: dict[str, Any]) -> Table:
+    rows = [[name, f"{own['reads']:,}", f"{own['behind']:,}", *(f"{ms:.1f}" for ms in own["ms"].values())] for name, own in found["machines"].items()]
+    first = next(iter(found["machines"].values()))
+    note = f"Milliseconds that reads were behind what had been acknowledged; machine a makes the changes. Load average {found['load_average']:.0f}."
+    return Table(f"{found['changes_per_second']:,.0f} changes a second ({found['asked_per_second']:,} asked for), {found['seconds']:g} s, two machines of {found['readers']} readers",
+                 ["machine", "reads", "behind", *first["ms"]], rows, note)  # fmt: skip
+
+
+def tiers_tables(outcome: dict[str, Any]) -> list[Table]:
+    makers = {"cluster": cluster_table, "hit": tier_hit_table, "cold": tier_cold_table, "staleness": staleness_table}
+    return [make(outcome[name]) for name, make in makers.items() if name in outcome]
+
+
+def tiers_section() -> str:
+    outcome = read("tiers.json")
+    if outcome is None:
+        return missing("Tiers", "python bench tiers")
+    lead = [f"{outcome['date']}; real servers on the same machine, medians. fetch_many finds nothing here and all in the tier; its values are decoded dicts that are "
+            "then kept here, redis-py's are bytes."]  # fmt: skip
+    return section("Tiers", "python bench tiers", lead, tiers_tables(outcome))
+
+
 def records_section() -> str:
     outcome = read("records.json")
     if outcome is None:
@@ -459,7 +501,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
     options.output.write_text("\n".join([INTRODUCTION, *sections]))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import forebay
-from forebay.demo import cold_start, connections, reads, stampede, streaming
+from forebay.demo import cold_start, connections, engines, machines, reads, stampede, streaming
 from forebay.demo.data import ZIPF_EXPONENT, Record, fill_database, write_ids
 from forebay.demo.processes import SIGNALS, DemoError, Progress, Resources, Run
 from forebay.demo.tables import mib
@@ -33,7 +33,9 @@ PARTS = {
     "stampede": Part(stampede.measure, stampede.print_report),
     "connections": Part(connections.measure, connections.print_report),
     "streaming": Part(streaming.measure, streaming.print_report),
+    "machines": Part(machines.measure, machines.print_report),
 }
+ON_ENGINES = "machines"  # if an origin or a tier is named, or asked for by --only
 
 
 class Stopped(BaseException):
@@ -70,6 +72,22 @@ def prepare(resources: Resources, options: argparse.Namespace, progress: Progres
 # ------------------------------------------------------------------- the run
 
 
+def parts_of(options: argparse.Namespace) -> list[str]:
+    if options.only:
+        return list(dict.fromkeys(options.only))
+    named = options.origin is not None or options.tier is not None
+    return [name for name in PARTS if name != ON_ENGINES or named]
+
+
+def choose_engines(options: argparse.Namespace, parts: list[str]) -> None:
+    """What is missing is said before anything takes time."""
+    options.origin = options.origin or engines.parse("sqlite", engines.ORIGINS)
+    options.tier = options.tier or engines.parse("none", engines.TIERS)
+    if ON_ENGINES in parts:
+        engines.require(options.origin, "--origin")
+        engines.require(options.tier, "--tier")
+
+
 def arena_path(resources: Resources, size: int, progress: Progress) -> Path:
     """In /dev/shm, or where it is too small (Docker gives 64 MB) beside the database."""
     try:
@@ -94,12 +112,15 @@ def open_arena(path: Path, size: int) -> Iterator[forebay.Arena]:
 def run(resources: Resources, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """The arena comes first: where it cannot be made, that is said before anything takes time."""
     began = time.monotonic()
+    parts = parts_of(options)
+    choose_engines(options, parts)
     resources.folder.mkdir(mode=0o700)
-    path = arena_path(resources, options.size, progress)
+    # the machines have their arenas beside that of all parts
+    path = arena_path(resources, options.size * 2 if ON_ENGINES in parts else options.size, progress)
     with open_arena(path, options.size):
         database_bytes = prepare(resources, options, progress)
     measured = {}
-    for name in options.only or PARTS:
+    for name in parts:
         with open_arena(path, options.size) as arena:
             measured[name.replace("-", "_")] = PARTS[name].measure(Run(resources, options, progress, arena, path))
     return {
@@ -158,6 +179,16 @@ def at_least(kind: type, least: float) -> Any:
     return parse
 
 
+def engine_of(kinds: tuple[str, ...]) -> Callable[[str], engines.Engine]:
+    def parse(text: str) -> engines.Engine:
+        try:
+            return engines.parse(text, kinds)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="forebay demo", description="Worker processes on one database, with and without Forebay."
@@ -165,9 +196,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=parse_size, default="80MiB", help="size of the arena (default %(default)s)")
     parser.add_argument("--workers", type=at_least(int, 1), default=4, help="worker processes (default %(default)s)")
     parser.add_argument("--seconds", type=at_least(float, 0.1), default=4.0,
-                        help="measured seconds for each way of the reads, and half of it of the stampede; the connections take at least half a second a worker (default %(default)g)")  # fmt: skip
+                        help="measured seconds for each way of the reads, half of it of the stampede, 2.5 times it of the machines; the connections take at least half a second a worker (default %(default)g)")  # fmt: skip
     parser.add_argument("--rows", type=at_least(int, 1), help="use only so many cities (default: all)")
-    parser.add_argument("--only", choices=PARTS, action="append", help="this part; more than once: these (default: all)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; more than once: these (default: all; machines where --origin or --tier is given)")
+    parser.add_argument("--origin", type=engine_of(engines.ORIGINS), metavar="ENGINE",
+                        help=f"the database of the machines: {', '.join(engines.ORIGINS)}, started here, or the URL of one that is there: postgresql://..., redis://..., cassandra://host:port (default sqlite)")  # fmt: skip
+    parser.add_argument("--tier", type=engine_of(engines.TIERS), metavar="ENGINE",
+                        help=f"the tier that the machines share: {', '.join(engines.TIERS)}, started here, or a URL: redis://..., redis+cluster://host:port, memcached://host:port[,host:port] (default none)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args(arguments)
 

@@ -34,10 +34,13 @@ class Resources:
         self.folder = Path(tempfile.gettempdir(), name)
         self.shm_folder = Path("/dev/shm", name)
         self.workers: list[Worker] = []
+        self.engines: list[Any] = []  # servers that were started here
 
     def close(self) -> None:
         for worker in self.workers:
             worker.end()
+        for engine in self.engines:
+            engine.close()
         for folder in (self.folder, self.shm_folder):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -161,13 +164,14 @@ class Run:
         orders: dict[str, Any],
         stage: Callable[[list[Worker]], tuple[str, str]],
         all_ready: Callable[[], object] = lambda: None,
+        count: int | None = None,
     ) -> list[Worker]:
-        """Let workers follow these orders; each ends with a result or is lost.
+        """Let workers follow these orders; each ends with a result or is lost.  count: how many, if not --workers.
 
         When all that live are ready, all_ready() is called and they go on; when
         all have results they may end."""
         spec = {"folder": str(self.folder), "arena": str(self.path), "size": self.options.size} | orders
-        workers = [start_worker(self.resources, module, spec | {"number": n}) for n in range(self.options.workers)]
+        workers = [start_worker(self.resources, module, spec | {"number": n}) for n in range(count or self.options.workers)]
         selector = selectors.DefaultSelector()
         for worker in workers:
             selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
