@@ -49,8 +49,7 @@ class State(Enum):
     LOADING = "its loader runs"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     value: Any
     stored: bool
 
@@ -581,11 +580,11 @@ class Flights:
     def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
         if isinstance(result, Failed):
             return self._fail(cache, flight, result.error)
-        value = result.value if isinstance(result, Arrived) else result
+        arrived = result if isinstance(result, Arrived) else None
+        value = result if arrived is None else arrived.value
         try:
-            if isinstance(result, Arrived):
-                return Loaded(value, self._store_arrived(cache, flight, result))
-            return Loaded(value, self._store(cache, flight, value))
+            stored = self._store(cache, flight, value) if arrived is None else self._store_arrived(cache, flight, arrived)
+            return Loaded(value, stored)
         except (FullError, TooBigError):  # it is a cache: the value is good all the same
             self._note(cache, flight, ALONE_NOTE)
             if flight.replaces:

@@ -243,14 +243,15 @@ class TierOfCache:
         self.version = cache.version
         self._beginning = tier.names.of_cache(cache.name, cache.version)
         self._marks = Marks(cache.arena)
+        self._name_max = tier.store.name_max
         self._payload_max = cache.arena.max_entry
         self._twin: Store | None = None  # for threads, of an asynchronous store
 
     def name_of(self, key: Any) -> bytes:
         name = (self._beginning + text_of(key)).encode("ascii")
-        if len(name) > self.tier.store.name_max:
+        if len(name) > self._name_max:
             raise ValueError(
-                f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self.tier.store.name_max} at most"
+                f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self._name_max} at most"
             )
         return name
 
@@ -292,12 +293,11 @@ class TierOfCache:
         if not sought:
             return
         found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
-        opened = {name: envelope for name, data in found.items() if (envelope := self._opened(data)) is not None}
-        dictionaries = yield from self._dictionaries(opened.values())
+        opened = [(wish, envelope) for wish in sought if (envelope := self._opened(found.get(wish.name))) is not None]
+        dictionaries = yield from self._dictionaries({envelope.digest for _, envelope in opened if envelope.digest})
         now, hits = time.time(), 0
-        for wish in sought:
-            envelope = opened.get(wish.name)
-            if envelope is None or envelope.state != VALUE:
+        for wish, envelope in opened:
+            if envelope.state != VALUE:
                 continue
             if envelope.digest and envelope.digest not in dictionaries:
                 if wish.flight.lease is not None:  # nobody will read it again: ours goes in its place
@@ -308,32 +308,35 @@ class TierOfCache:
         self.tier.count("hits", hits)
         self.tier.count("misses", len(sought) - hits)
 
-    def _opened(self, data: bytes) -> Envelope | None:
+    def _opened(self, data: bytes | None) -> Envelope | None:
         try:
-            return open_envelope(data)
+            return None if data is None else open_envelope(data)
         except ValueError as error:
             self.tier.count("unreadable")
             log.debug("%s: %s", self.tier.breaker.name, error)
             return None
 
-    def _dictionaries(self, envelopes: Iterable[Envelope]) -> Steps[dict[bytes, bytes]]:
-        wanted = {envelope.digest for envelope in envelopes if envelope.digest}
-        return (yield from self.tier.dictionaries.fetch(self.tier, wanted))
+    def _dictionaries(self, wanted: set[bytes]) -> Steps[dict[bytes, bytes]]:
+        return (yield from self.tier.dictionaries.fetch(self.tier, wanted)) if wanted else {}
 
     def _arrived(
         self, cache: Any, flight: Flight, envelope: Envelope, dictionaries: dict[bytes, bytes], now: float
     ) -> Arrived | None:
-        left = envelope.left(now)
-        if left is not None and left <= 0:
+        left = envelope.expires / 1000 - now if envelope.expires else self.tier.max_age
+        if left <= 0:
             return None
+        payload = envelope.data
         try:
-            payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
+            if envelope.codec:
+                payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
             value = cache._from_payload(flight.key, envelope.kind, payload)
         except Exception as error:  # damaged, or what the serializer or a hook of this release does not know
+            text = "%s: what is there for key %r of cache %r cannot be read: %s"
+            level = logging.DEBUG if self.tier.stats()["unreadable"] else logging.WARNING  # one may stand for many
+            log.log(level, text, self.tier.breaker.name, flight.key, cache.name, error)
             self.tier.count("unreadable")
-            log.warning("%s: what is there for key %r of cache %r cannot be read: %s", self.tier.breaker.name, flight.key, cache.name, error)
             return None
-        return Arrived(value, self._capped(left), True, (envelope.kind, payload))
+        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload))
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
@@ -626,16 +629,18 @@ class TierOfCache:
         names = [self.name_of(key) for key in keys]
         were_here = [key in cache for key in keys]  # the tier may say so before it answers
         try:
-            yield from self.tier.pay()
-            yield from self.tier.ask("delete_many", names)
-        except Unusable:
-            self.tier.owe(names)
+            if not (yield from self._usable(self._delete_there(names))):
+                self.tier.owe(names)
+            return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
         except BaseException:  # nobody knows whether it was deleted there
             self.tier.owe(names)
             for key in keys:
                 cache._delete_here(key)
             raise
-        return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
+
+    def _delete_there(self, names: Sequence[bytes]) -> Steps[None]:
+        yield from self.tier.pay()
+        yield from self.tier.ask("delete_many", names)
 
     # ---- for whoever listens ----
 
@@ -684,7 +689,7 @@ class TierOfCache:
         return verdicts
 
     def _verdict(self, cache: Any, key: Any, mark: Any, data: bytes | None) -> str:
-        envelope = None if data is None else self._opened(data)
+        envelope = self._opened(data)
         if envelope is None:
             return "forget"
         lease = cache._lease_token(key)
