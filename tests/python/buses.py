@@ -8,7 +8,7 @@ import forebay
 from forebay.buses._listening import listener_of
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=15):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not happen"
@@ -42,6 +42,11 @@ class Machine:
             forebay.Cache.set(self.cache, key, f"old {key!r}")
             assert self.cache.get(key) is not None
         return self
+
+    def has(self, *keys):
+        """Also where nobody listens."""
+        raw = self.arena.cache(self.cache.name, version=self.cache.version)
+        return all(key in raw for key in keys)
 
     def keeps(self, *keys):
         return all(self.cache.get(key) is not None for key in keys)

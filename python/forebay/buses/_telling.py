@@ -65,7 +65,7 @@ def message_of(item: bytes, origin: str = "") -> Message:
     """ValueError: it is no item."""
     healed = item.startswith(_HEALED)
     item = item.removeprefix(_HEALED)
-    every = item.endswith(b":*")
+    every = item.partition(b":")[2] == _ALL.encode()
     cache, version, key = _NAMES.parse(item[:-1] + b"0" if every else item)
     return Message(cache, EVERY if every else key, version, origin, healed)
 
@@ -249,7 +249,8 @@ class TellingBus(Bus):
         if any(message.key is EVERY for message in messages):
             cache.clear()
             messages = [message for message in messages if message.key is not EVERY]
-        cache.delete_many([message.key for message in messages])
+        for message in messages:
+            cache.delete(message.key)
         for part in self._parts(arena, name):
             self._heal(arena, cache, part, [message for message in messages if not message.healed])
 
@@ -267,7 +268,8 @@ class TellingBus(Bus):
         foreign = [message.key for message in messages if not message.origin or message.version != part.version]
         own = [message.key for message in messages if message.origin and message.version == part.version]
         removed, late = part.remove(foreign, own)
-        cache.delete_many(removed)
+        for key in removed:
+            cache.delete(key)
         if late:  # other machines may have read that
             items = [item_of(cache.name, part.version, key, healed=True) for key in late]
             self._tell(arena, items, self._send_owed)
