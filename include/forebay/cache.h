@@ -259,6 +259,8 @@ forebay_set_many(forebay_cache *cache, const forebay_item *items, size_t count,
 
 /* FOREBAY_OK if there was one, else FOREBAY_MISS. */
 FOREBAY_API forebay_status forebay_delete(forebay_cache *cache, const void *key, size_t key_length);
+/* The same, but what is being loaded for the key now, or written under a lease, will be stored. */
+FOREBAY_API forebay_status forebay_expel(forebay_cache *cache, const void *key, size_t key_length);
 /* Delete `count` keys; returns how many were there. */
 FOREBAY_API size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count);
 

@@ -70,6 +70,8 @@ forebay_channel_claim(forebay_channel *channel, uint64_t quiet_ms, forebay_liste
  * other was not heard since; try again for a moment.  FOREBAY_MISS: the place is another's by now. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_channel_join(forebay_channel *channel, const forebay_listener *listener, uint64_t since_ms);
+/* Does another live process listen, too?  If not, there is nobody to join. */
+FOREBAY_API bool forebay_channel_is_shared(const forebay_channel *channel, const forebay_listener *listener);
 /* Begin anew: the caches that follow the channel forget what they hold, as what was
  * said before may be unheard.  After the subscription was answered.  FOREBAY_MISS:
  * the place is another's by now. */

@@ -6,12 +6,12 @@
 #include "base/copy.h"
 #include "cache/publish.h"
 
-static bool delete_key(forebay_cache *cache, const index_key *key)
+/* Whether there was one. */
+static bool remove_entry(forebay_cache *cache, const index_key *key)
 {
     forebay_arena *arena = cache->arena;
     uint32_t lane = fb_lane_enter(arena);
     bool removed;
-    fb_leases_break(arena, key->hash);
     bool was_live = fb_unpublish(arena, lane, key, fb_now_ms(arena), &removed);
     if (removed)
         atomic_fetch_sub_explicit(&fb_cache_counters(cache)->entries, 1, memory_order_relaxed);
@@ -27,7 +27,17 @@ forebay_status forebay_delete(forebay_cache *cache, const void *key, size_t key_
     forebay_status status = fb_cache_begin(cache, key, key_length, &k);
     if (status != FOREBAY_OK)
         return status;
-    return delete_key(cache, &k) ? FOREBAY_OK : FOREBAY_MISS;
+    fb_leases_break(cache->arena, k.hash);
+    return remove_entry(cache, &k) ? FOREBAY_OK : FOREBAY_MISS;
+}
+
+forebay_status forebay_expel(forebay_cache *cache, const void *key, size_t key_length)
+{
+    index_key k;
+    forebay_status status = fb_cache_begin(cache, key, key_length, &k);
+    if (status != FOREBAY_OK)
+        return status;
+    return remove_entry(cache, &k) ? FOREBAY_OK : FOREBAY_MISS;
 }
 
 size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count)

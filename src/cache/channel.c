@@ -282,6 +282,13 @@ static bool word_of(const forebay_channel *channel, const forebay_listener *list
            && self >> 12 == listener->reserved[RESERVED_CLAIM] >> RESERVED_GENERATION_SHIFT;
 }
 
+bool forebay_channel_is_shared(const forebay_channel *channel, const forebay_listener *listener)
+{
+    uint64_t place = listener->reserved[RESERVED_PLACE];
+    return place < CHANNEL_LISTENERS && fb_arena_enter(channel->arena) == FOREBAY_OK && is_open(channel)
+           && live_row(channel->arena, channel->record, 1 - (uint32_t)place) != HEARD_NOBODY;
+}
+
 forebay_status forebay_channel_join(forebay_channel *channel, const forebay_listener *listener, uint64_t since_ms)
 {
     uint64_t word;

@@ -201,6 +201,7 @@ static void two_may_listen_and_no_more(void **state)
     listen_alone(&t.a);
     assert_int_equal(claim(&t.b), FOREBAY_OK);
     assert_int_equal(claim(&c), FOREBAY_EXISTS);
+    assert_true(forebay_channel_is_shared(t.a.channel, &t.a.listener));
     forebay_channel_info info;
     assert_true(forebay_channel_at(t.f.arena, 0, &info));
     assert_string_equal(info.name, "news");
@@ -210,6 +211,7 @@ static void two_may_listen_and_no_more(void **state)
     forebay_channel_leave(t.b.channel, &t.b.listener);
     assert_true(forebay_channel_at(t.f.arena, 0, &info));
     assert_int_equal(info.pids[1], 0);
+    assert_false(forebay_channel_is_shared(t.a.channel, &t.a.listener));
     assert_int_equal(claim(&c), FOREBAY_OK);
     member_close(&c);
     three_close(&t);

@@ -527,6 +527,22 @@ static void threads_of_one_process_are_kept_apart(void **state)
     close_without_leases(&f);
 }
 
+static void what_is_loaded_outlives_an_entry_that_is_expelled(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_lease lease;
+    forebay_set_options options = {0};
+    assert_int_equal(forebay_expel(f.cache, "key", 3), FOREBAY_MISS);
+    assert_int_equal(put(&f, "key", "old", 3), FOREBAY_OK);
+    assert_int_equal(lease_take(&f, "key", &lease), FOREBAY_OK);
+    assert_int_equal(forebay_expel(f.cache, "key", 3), FOREBAY_OK);
+    assert_false(has(&f, "key"));
+    assert_int_equal(forebay_lease_store(f.cache, &lease, "key", 3, "new", 3, FOREBAY_KIND_BYTES, &options), FOREBAY_OK);
+    assert_true(has(&f, "key"));
+    close_without_leases(&f);
+}
+
 static void anybody_may_look_who_loads(void **state)
 {
     (void)state;
@@ -547,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(anybody_may_look_who_loads),
+        cmocka_unit_test(what_is_loaded_outlives_an_entry_that_is_expelled),
         cmocka_unit_test(one_of_two_gets_the_lease_and_its_value_is_stored),
         cmocka_unit_test(a_lease_that_ends_without_a_value_can_be_taken_again),
         cmocka_unit_test(whatever_writes_or_removes_the_key_takes_the_lease_away),

@@ -271,6 +271,8 @@ PyObject *cache_follow(PyObject *self, PyObject *arguments);
 #define CACHE_DICTIONARY_ID_DOC "_dictionary_id($self, /)\n--\n\nIts id alone; 0: none."
 #define CACHE_STORED_DOC "_stored($self, key, /)\n--\n\nKind, bytes and seconds left (None: for ever) of an entry, or None."
 PyObject *cache_stored(PyObject *self, PyObject *key);
+#define CACHE_EXPEL_DOC "_expel($self, key, /)\n--\n\ndelete(), but what is being loaded is stored."
+PyObject *cache_expel(PyObject *self, PyObject *key);
 PyObject *cache_lease_token(PyObject *self, PyObject *key);
 PyObject *cache_dictionary(PyObject *self, PyObject *unused);
 PyObject *cache_dictionary_id(PyObject *self, PyObject *unused);

@@ -171,6 +171,20 @@ PyObject *cache_stored(PyObject *object, PyObject *argument)
     return stored;
 }
 
+PyObject *cache_expel(PyObject *object, PyObject *argument)
+{
+    cache_object *self = (cache_object *)object;
+    core_key key;
+    if (core_key_encode(&self->state->types, argument, &key) < 0)
+        return NULL;
+    forebay_cache *cache = cache_handle(self);
+    forebay_status status = FOREBAY_CLOSED;
+    if (cache != NULL)
+        status = forebay_expel(cache, key.data, key.length);
+    core_key_clear(&key);
+    return status == FOREBAY_OK || status == FOREBAY_MISS ? PyBool_FromLong(status == FOREBAY_OK) : cache_raise(self, status);
+}
+
 PyObject *cache_lease_token(PyObject *object, PyObject *argument)
 {
     cache_object *self = (cache_object *)object;

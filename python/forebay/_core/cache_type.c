@@ -497,6 +497,7 @@ static PyMethodDef cache_methods[] = {
       CACHE_LEASE_STORE_PAYLOAD_DOC },
     { "_follow", cache_follow, METH_VARARGS, CACHE_FOLLOW_DOC },
     { "_lease_token", cache_lease_token, METH_O, CACHE_LEASE_TOKEN_DOC },
+    { "_expel", cache_expel, METH_O, CACHE_EXPEL_DOC },
     { "_stored", cache_stored, METH_O, CACHE_STORED_DOC },
     { "_dictionary", cache_dictionary, METH_NOARGS, CACHE_DICTIONARY_DOC },
     { "_dictionary_id", cache_dictionary_id, METH_NOARGS, CACHE_DICTIONARY_ID_DOC },

@@ -139,6 +139,15 @@ static PyObject *channel_join(PyObject *object, PyObject *arguments)
     return status == FOREBAY_MISS ? Py_NewRef(Py_None) : PyBool_FromLong(status == FOREBAY_OK);
 }
 
+PyDoc_STRVAR(channel_is_shared_doc, "is_shared($self, listener, /)\n--\n\nDoes another live process listen, too?");
+
+static PyObject *channel_is_shared(PyObject *object, PyObject *bytes)
+{
+    forebay_listener listener;
+    forebay_channel *channel = handle_and_listener(object, bytes, &listener);
+    return channel == NULL ? NULL : PyBool_FromLong(forebay_channel_is_shared(channel, &listener));
+}
+
 PyDoc_STRVAR(channel_begin_doc, "begin($self, listener, /)\n--\n\n"
                                 "Caches that follow forget what they hold; False: no listener any more.");
 
@@ -204,6 +213,7 @@ static PyMethodDef channel_methods[] = {
     { "age", channel_age, METH_NOARGS, channel_age_doc },
     { "claim", channel_claim, METH_O, channel_claim_doc },
     { "join", channel_join, METH_VARARGS, channel_join_doc },
+    { "is_shared", channel_is_shared, METH_O, channel_is_shared_doc },
     { "begin", channel_begin, METH_O, channel_begin_doc },
     { "beat", channel_beat, METH_VARARGS, channel_beat_doc },
     { "followers", channel_followers, METH_NOARGS, channel_followers_doc },

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from forebay.buses._listening import BEAT, Listener, listener_of
 
 
+BEGIN = 0.5  # seconds for somebody to listen: what is loaded before that is forgotten
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """Of a message: the entries that are not what they were, by the names that the bus has for them."""
@@ -62,6 +65,7 @@ class Bus:
         most = None if self.max_stale is None else round(self.max_stale * 1000)
         cache._follow(listener.channel, most)
         listener.begin(cache)
+        listener.wait(BEGIN)
         return listener
 
     def tell(self, cache: Any, keys: Iterable[Any]) -> None:

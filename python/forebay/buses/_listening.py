@@ -26,7 +26,7 @@ QUIET_MS = 500  # after which a listener that lives, but may be stopped, is repl
 JOIN = 0.25  # for the other listener to be heard
 PONG = 2.0  # for an answer
 PAUSE_MAX = 2.0  # after a session that failed
-WAITS = 20  # looks at a name whose writer has not stored it here yet
+WAITS = 6  # looks at a name whose writer has not stored it here yet
 
 
 class Lost(Exception):
@@ -39,6 +39,7 @@ class Listener:
     def __init__(self, arena: Any, bus: Bus) -> None:
         self.channel = arena._channel(bus.channel)
         self.sessions = 0  # begun in this process
+        self._tried = threading.Event()  # one was begun, or could not be
         self.listens = False
         self._bus = bus
         self._failures: tuple[type[BaseException], ...] = (*bus.errors, Lost)
@@ -72,6 +73,12 @@ class Listener:
                 self._thread = threading.Thread(target=self._run, name="forebay-listen", daemon=True)
                 self._thread.start()
 
+    def wait(self, seconds: float) -> None:
+        """Until somebody listens, this process or another, or it cannot be done now."""
+        end = time.monotonic() + seconds
+        while self.channel.age() is None and not self._tried.wait(0.005) and time.monotonic() < end:
+            pass
+
     def stop(self) -> None:
         self._stop.set()
         thread = self._thread
@@ -100,6 +107,7 @@ class Listener:
                     if not failing:
                         log.warning("%s is not heard: %s: %s", self._bus.describe, type(error).__name__, error)
                     failing = True
+                    self._tried.set()
                     pause = min(pause * 2, PAUSE_MAX)
                 finally:
                     self.listens = False
@@ -134,8 +142,9 @@ class Listener:
             work.read_until_pong(time.monotonic() + PONG)
             work.look_again()
             self._bus.look_after()
-            if not self.channel.beat(claimed, sent):
+            if not work.beat(sent):
                 return
+            self._tried.set()
             end = time.monotonic() + self._bus.beat
             while (left := end - time.monotonic()) > 0 and not self._stop.is_set():
                 work.handle(session.read(left))
@@ -148,10 +157,13 @@ class Work:
         self._listener = listener
         self._session = session
         self._claimed = claimed
-        self._waiting: dict[bytes, int] = {}
+        self._waiting: dict[bytes, tuple[int, int]] = {}  # looks so far, and what was heard before it changed
+        self._heard = 0
 
     def join(self, since: int) -> bool:
-        """Go on from what the other listener heard, if it is heard."""
+        """Go on from what the other listener heard, if there is one that is heard."""
+        if not self._listener.channel.is_shared(self._claimed):
+            return False
         end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
@@ -182,21 +194,26 @@ class Work:
             elif isinstance(event, Everything) and not self._listener.channel.begin(self._claimed):
                 raise Lost("another process listens in its place")
         if names:
-            self._forget(list(names), 0)
+            self._forget(list(names), 0, self._heard)
         return has_pong
 
-    def _forget(self, names: list[bytes], tries: int) -> None:
+    def _forget(self, names: list[bytes], tries: int, heard: int) -> None:
         arena = self._listener._arena()
         if arena is None or arena.closed:
             return
         for name in self._listener._bus.forget(arena, names, tries >= WAITS):
-            self._waiting[name] = tries + 1
+            self._waiting[name] = (tries + 1, heard)
 
     def look_again(self) -> None:
         """At names that were about to be stored here."""
         waiting, self._waiting = self._waiting, {}
-        for tries in sorted(set(waiting.values())):
-            self._forget([name for name, at in waiting.items() if at == tries], tries)
+        for at in sorted(set(waiting.values())):
+            self._forget([name for name, there in waiting.items() if there == at], *at)
+
+    def beat(self, sent: int) -> bool:
+        """Everything said before `sent` is done, but for what is to be looked at again."""
+        self._heard = min([sent, *(heard for _, heard in self._waiting.values())])
+        return self._heard == 0 or bool(self._listener.channel.beat(self._claimed, self._heard))
 
 
 # ---- of this process ----

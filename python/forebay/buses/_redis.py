@@ -118,6 +118,8 @@ class TrackingBus(Bus):
         for name, verdict in verdicts.items():
             if verdict == "forget" or (verdict == "wait" and at_once):
                 cache.delete(keys[name])
+            elif verdict == "wait":
+                cache._expel(keys[name])
         return [] if at_once else [name for name, verdict in verdicts.items() if verdict == "wait"]
 
     def _cache(self, arena: Any, tier: Tier, place: tuple[str, int]) -> tuple[Any, TierOfCache]:

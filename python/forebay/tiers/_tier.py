@@ -678,7 +678,7 @@ class TierOfCache:
         return self._twin
 
     def verdicts(self, store: Store, cache: Any, keys: dict[bytes, Any]) -> dict[bytes, str]:
-        """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (whoever wrote it is about to store it here)."""
+        """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (somebody here is about to write it: what is here now goes, and it is looked at again)."""
         marks = self._marks.find(list(keys))
         verdicts = {name: "forget" for name in keys if name not in marks}
         if not marks:
@@ -689,20 +689,18 @@ class TierOfCache:
         return verdicts
 
     def _verdict(self, cache: Any, key: Any, mark: Any, data: bytes | None) -> str:
-        envelope = self._opened(data)
-        if envelope is None:
-            return "forget"
         lease = cache._lease_token(key)
-        here = cache._stored(key)
-        loads = lease is not None and lease == mark.lease
-        if lease is not None and not loads:
+        if lease is not None and lease != mark.lease:
             return "forget"  # its load is older than what is there
-        is_ours = envelope.token == mark.token
-        if here is None:  # nothing to be believed: what is loaded now is compared before it is stored
-            return "keep" if is_ours or not loads else "wait"
-        if envelope.state == VALUE and self._is_same(here, envelope):
+        envelope = None if data is None else self._opened(data)
+        here = cache._stored(key)
+        if here is not None and envelope is not None and envelope.state == VALUE and self._is_same(here, envelope):
             return "keep"
-        return "wait" if is_ours else "forget"  # it is stored here in a moment, or was since the tier was looked at
+        if lease is None:
+            return "forget"
+        # who wrote the mark is about to write to the tier, or has just done so and is about to store it here
+        is_written = envelope is not None and envelope.token == mark.token
+        return "keep" if is_written and here is None else "wait"
 
     def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
         kind, payload, left = here
