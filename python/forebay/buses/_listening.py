@@ -146,7 +146,8 @@ class Work:
 
     def join(self, since: int) -> bool:
         """Go on from what the other listener heard, if it is heard."""
-        end = time.monotonic() + JOIN
+        # Of two that start together one is to begin, and the other to hear it: each that begins makes caches forget.
+        end = time.monotonic() + JOIN * random.uniform(0.5, 2.0)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
             if joined is None:
