@@ -305,6 +305,7 @@ def test_prefixes_and_caches_do_not_see_each_other(make, server, source):
 def test_what_another_program_wrote_is_a_miss(there, make, server, source):
     machine = make(server.unix_path, source)
     server.call("SET", machine.name(1), there)
+    heard(machine)
     assert machine.cache.fetch(1) == source.value_of(1)
     assert machine.cache.get(1) == source.value_of(1)
     assert server.call("GET", machine.name(1)) == there
@@ -314,6 +315,7 @@ def test_what_another_program_wrote_is_a_miss(there, make, server, source):
 def test_a_list_of_another_program_is_a_miss(make, server, source):
     machine = make(server.unix_path, source)
     server.call("LPUSH", machine.name(1), "x")
+    heard(machine)
     assert machine.cache.fetch(1) == source.value_of(1)
 
 
@@ -710,7 +712,8 @@ def test_a_loader_that_is_killed_holds_nobody_up_for_long(make, server, folder):
     assert open_envelope(server.call("GET", machine.name(1))).state == VALUE
 
 
-def test_a_cold_start_of_eight_processes_asks_the_source_once_for_each_key(server, folder):
+def test_a_cold_start_of_eight_processes_asks_the_source_once_for_each_key(make, server, folder):
+    make(server.unix_path, None, arena=forebay.open(folder / "arena", "16MiB"), loads=False)  # somebody listens already
     read, write = os.pipe()
     keys = list(range(400))
 

@@ -187,7 +187,7 @@ WRONG = {
     'codec.compress("text")': "arg-type",
     'codec.decompress(b"x", level=3)': "call-arg",
     'forebay.open("/x", size=1.5)': "arg-type",
-    'forebay.Arena().cache("c", serializer="yaml")': "arg-type",
+    'forebay.Arena().cache("c", serializer="yaml")': "call-overload",
     'forebay.open("/x", colour=1)': "call-arg",
     "forebay.Arena().nothing": "attr-defined",
     'cache.get("a")': "call-overload",

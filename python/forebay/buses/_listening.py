@@ -164,7 +164,8 @@ class Work:
         """Go on from what the other listener heard, if there is one that is heard."""
         if not self._listener.channel.is_shared(self._claimed):
             return False
-        end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat)
+        # Of two that start together one is to begin, and the other to hear it: each that begins makes caches forget.
+        end = time.monotonic() + max(JOIN * random.uniform(0.5, 2.0), 3 * self._listener._bus.beat)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
             if joined is None:
