@@ -95,17 +95,24 @@ for _of_batches in (AsyncBatches, Batches, Written, awrite_batches, batches, wri
 del _of_batches
 
 if _TYPE_CHECKING:
+    from forebay import buses as buses
+    from forebay import tiers as tiers
     from forebay._pool import Pool
     from forebay._pool_async import AsyncPool
 
 _LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
 
 
+_LATE_MODULES = ("buses", "tiers")
+
+
 def __getattr__(name: str) -> _Any:
-    if name not in _LATE:
-        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
     import importlib
 
+    if name in _LATE_MODULES:
+        return importlib.import_module(f"forebay.{name}")
+    if name not in _LATE:
+        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
     found.__module__ = "forebay"
     return found

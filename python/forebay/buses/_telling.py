@@ -269,7 +269,7 @@ class TellingBus(Bus):
         foreign = [message.key for message in messages if not message.origin or message.version != part.version]
         own = [message.key for message in messages if message.origin and message.version == part.version]
         removed, late = part.remove(foreign, own)
-        for key in removed:
+        for key in (*removed, *late):
             cache.delete(key)
         if late:  # other machines may have read that
             items = [item_of(cache.name, part.version, key, healed=True) for key in late]
