@@ -18,7 +18,7 @@ import pytest
 import forebay
 from buses import Machines, until
 from forebay.buses import install_trigger, remove_trigger
-from forebay.buses._postgres import payload_of, read_payload
+from forebay.buses._postgres_bus import payload_of, read_payload
 from forebay.buses._telling import EVERY, Message
 from forking import fork_to_run, wait_for
 
