@@ -99,17 +99,20 @@ if _TYPE_CHECKING:
     from forebay import tiers as tiers
     from forebay._pool import Pool
     from forebay._pool_async import AsyncPool
+    from forebay._shared import SharedCache
 
-_LATE = {"AsyncPool": "forebay._pool_async", "Pool": "forebay._pool"}  # they need threading and asyncio
-
-
-_LATE_MODULES = ("buses", "tiers")
+_LATE = {  # they need threading and asyncio
+    "AsyncPool": "forebay._pool_async",
+    "Pool": "forebay._pool",
+    "SharedCache": "forebay._shared",
+}
+_MODULES = ("buses", "tiers")
 
 
 def __getattr__(name: str) -> _Any:
     import importlib
 
-    if name in _LATE_MODULES:
+    if name in _MODULES:
         return importlib.import_module(f"forebay.{name}")
     if name not in _LATE:
         raise AttributeError(f"module 'forebay' has no attribute {name!r}")
@@ -119,7 +122,7 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_LATE, *_MODULES})
 
 
 __all__ = [
@@ -169,6 +172,7 @@ __all__ = [
     "RecordTuple",
     "RecursiveLoadError",
     "RowInfo",
+    "SharedCache",
     "SizeWarning",
     "TimeoutError",
     "TooBigError",

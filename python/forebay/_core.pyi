@@ -10,7 +10,10 @@ from typing_extensions import Buffer, CapsuleType, disjoint_base
 from forebay._mapping import CacheItems, CacheKeys, CacheValues, Namespace
 from forebay._memoize import MemoizedFunction
 from forebay._records import RecordItems, RecordValues
+from forebay._shared import SharedCache
 from forebay._types import ArenaInfo, BufferPoolStats, CacheStats, LimitInfo, ObjectPoolStats, RowInfo
+from forebay.buses import Bus
+from forebay.tiers import Tier
 
 _ColumnType = tuple[str, int, int, tzinfo | None]
 _K = TypeVar("_K")
@@ -176,6 +179,7 @@ class Arena:
     def max_entry(self) -> int: ...
     @property
     def path(self) -> str | None: ...
+    @overload
     def cache(
         self,
         name: str,
@@ -202,8 +206,68 @@ class Arena:
         max_batch: int = 100,
         max_wait: float | timedelta = 0.0,
         load_timeout: float | timedelta = 10.0,
-        tier: Tier | None = None,
+        tier: Tier,
         bus: Bus | None = None,
+    ) -> SharedCache: ...
+    @overload
+    def cache(
+        self,
+        name: str,
+        /,
+        *,
+        ttl: float | timedelta | None = ...,
+        share: int | str | None = ...,
+        limit: int | str | None = ...,
+        codec: str | None = ...,
+        version: int = 0,
+        update: bool = False,
+        serializer: Literal["msgpack", "bytes", "json", "pickle"]
+        | tuple[Callable[[Any], bytes], Callable[[bytes], Any]] = "msgpack",
+        lazy: bool = False,
+        memo: int | str | None = ...,
+        encode_hook: Callable[[Any], Any] | None = None,
+        decode_hook: Callable[[Any], Any] | None = None,
+        load: Callable[[Any], Any] | None = None,
+        load_many: Callable[[list[Any]], Any] | None = None,
+        absent_ttl: float | timedelta | None = None,
+        stale: float | timedelta | None = None,
+        early: float | None = None,
+        jitter: float = 0.0,
+        max_batch: int = 100,
+        max_wait: float | timedelta = 0.0,
+        load_timeout: float | timedelta = 10.0,
+        tier: None = None,
+        bus: Bus,
+    ) -> SharedCache: ...
+    @overload
+    def cache(
+        self,
+        name: str,
+        /,
+        *,
+        ttl: float | timedelta | None = ...,
+        share: int | str | None = ...,
+        limit: int | str | None = ...,
+        codec: str | None = ...,
+        version: int = 0,
+        update: bool = False,
+        serializer: Literal["msgpack", "bytes", "json", "pickle"]
+        | tuple[Callable[[Any], bytes], Callable[[bytes], Any]] = "msgpack",
+        lazy: bool = False,
+        memo: int | str | None = ...,
+        encode_hook: Callable[[Any], Any] | None = None,
+        decode_hook: Callable[[Any], Any] | None = None,
+        load: Callable[[Any], Any] | None = None,
+        load_many: Callable[[list[Any]], Any] | None = None,
+        absent_ttl: float | timedelta | None = None,
+        stale: float | timedelta | None = None,
+        early: float | None = None,
+        jitter: float = 0.0,
+        max_batch: int = 100,
+        max_wait: float | timedelta = 0.0,
+        load_timeout: float | timedelta = 10.0,
+        tier: None = None,
+        bus: None = None,
     ) -> Cache[Any, Any]: ...
     @overload
     def memoize(self, function: Callable[_P, _R], /) -> MemoizedFunction[_P, _R]: ...

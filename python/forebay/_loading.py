@@ -71,8 +71,17 @@ class Loading:
         left_ms: int | None = cache._ttl_left(key)
         if left_ms is None or left_ms < 0:
             return False
+        if self._is_limited(left_ms / 1000):
+            return False
         left = left_ms / 1000 - (self.options.stale or 0.0)
         return left < 0 or (self.options.early is not None and left < self._ahead(self.options.early))
+
+    def _is_limited(self, left: float) -> bool:
+        """Was the entry kept for a moment only, as the tier is left out?  It is loaded when it has expired."""
+        if self.flights.tier is None:
+            return False
+        limit = self.flights.tier.limits
+        return limit is not None and left <= limit
 
     def _ahead(self, beta: float) -> float:
         """Seconds before its end that an entry is loaded anew: another figure for each caller.

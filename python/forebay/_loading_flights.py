@@ -29,7 +29,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from forebay._core import ABSENT, MISSING, Cache, Error, FullError, LoadError, RecursiveLoadError, TimeoutError, TooBigError
 from forebay._loading_options import OMITTED, Options, seconds_of
@@ -49,8 +49,7 @@ class State(Enum):
     LOADING = "its loader runs"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     value: Any
     stored: bool
 
@@ -60,13 +59,13 @@ class Failed:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """What came of a load with a tier, which says for how long it may be kept, and whether at all."""
 
     value: Any
     seconds: float | None
     keep: bool
+    payload: tuple[int, bytes] | None = None  # kind, and the value as it is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,7 +478,8 @@ class Flights:
         if self.listener is not None:
             self.listener.ensure()
         if self.tier is not None:
-            return self.tier.load(cache, flights, self._load_parts)
+            found: list[Any] = self.tier.load(cache, flights, self._load_parts)
+            return found
         return self._load(flights)
 
     def _load_parts(self, flights: Sequence[Flight]) -> list[Any]:
@@ -512,16 +512,20 @@ class Flights:
         if self.listener is not None:
             self.listener.ensure()
         if self.tier is not None:
-            return await self.tier.aload(cache, flights, self._load_parts_async)
+            found: list[Any] = await self.tier.aload(cache, flights, self._load_parts_async)
+            return found
         return await self._load_async(flights)
 
     async def _load_parts_async(self, flights: Sequence[Flight]) -> list[Any]:
+        import asyncio  # who calls this has it
+
+        parts = list(self._parts(flights))
+        if len(parts) == 1:
+            return await self._load_async(parts[0])
+        found = await asyncio.gather(*(self._load_async(part) for part in parts), return_exceptions=True)
         results: list[Any] = []
-        for part in self._parts(flights):
-            try:
-                results += await self._load_async(part)
-            except Exception as error:
-                results += [Failed(error)] * len(part)
+        for part, result in zip(parts, found):
+            results += [Failed(result)] * len(part) if isinstance(result, BaseException) else result
         return results
 
     async def _load_async(self, flights: Sequence[Flight]) -> list[Any]:
@@ -562,11 +566,11 @@ class Flights:
     def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
         if isinstance(result, Failed):
             return self._fail(cache, flight, result.error)
-        value = result.value if isinstance(result, Arrived) else result
+        arrived = result if isinstance(result, Arrived) else None
+        value = result if arrived is None else arrived.value
         try:
-            if isinstance(result, Arrived):
-                return Loaded(value, self._store_arrived(cache, flight, result))
-            return Loaded(value, self._store(cache, flight, value))
+            stored = self._store(cache, flight, value) if arrived is None else self._store_arrived(cache, flight, arrived)
+            return Loaded(value, stored)
         except (FullError, TooBigError):  # it is a cache: the value is good all the same
             self._note(cache, flight, ALONE_NOTE)
             if flight.replaces:
@@ -577,6 +581,8 @@ class Flights:
 
     def _store_arrived(self, cache: Any, flight: Flight, arrived: Arrived) -> bool:
         if arrived.keep and flight.lease is not None:
+            if arrived.payload is not None:
+                return bool(cache._lease_store_payload(flight.key, *arrived.payload, flight.lease, ttl=arrived.seconds))
             return bool(cache._lease_store(flight.key, arrived.value, flight.lease, ttl=arrived.seconds))
         if arrived.value is ABSENT and self.options.absence and self.options.absent_ttl is None:
             return self._store_absent(cache, flight)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 import random
@@ -72,8 +71,8 @@ def parse(
     """TypeError and ValueError say which option is wrong."""
     if tier is not None or bus is not None:
         bus = _bus(tier, bus)
-        load, load_many, batches = _loaders_of_many(tier, load, load_many)
-        max_batch = max_batch if batches or max_batch is not OMITTED else 1
+        load, load_many, loads = _loaders(tier, load, load_many)
+        max_batch = max_batch if loads or max_batch is not OMITTED else TIER_BATCH
     loader, name = _loader(load, load_many, bus is not None)
     if load is not None and not (max_batch is OMITTED and max_wait is OMITTED):
         raise TypeError("load= takes one key at a time: max_batch= and max_wait= go with load_many=")
@@ -108,8 +107,8 @@ def _bus(tier: Any, bus: Any) -> Any:
     return bus
 
 
-def _loaders_of_many(tier: Any, load: Any, load_many: Any) -> tuple[Any, Any, bool]:
-    """With a tier keys are looked after together, also where the loader takes one at a time or there is none."""
+def _loaders(tier: Any, load: Any, load_many: Any) -> tuple[Any, Any, bool]:
+    """load, load_many, and whether one was given: with a tier there may be none.  Loader and tier are of one kind."""
     if tier is None:
         return load, load_many, True
     if load is not None and load_many is not None:
@@ -122,30 +121,18 @@ def _loaders_of_many(tier: Any, load: Any, load_many: Any) -> tuple[Any, Any, bo
             f"{name} is {'a coroutine' if asynchronous else 'a plain'} function, and the client of the tier is for "
             f"{'asyncio' if tier.asynchronous else 'threads'}: both must be of one kind"
         )
-    if load_many is not None:
-        return None, load_many, True
-    return None, (_each_async if asynchronous else _each)(load), False
+    if loader is None:
+        return None, _nothing_async if asynchronous else _nothing, False
+    return load, load_many, True
 
 
-def _each(load: Callable[[Any], Any] | None) -> Callable[[list[Any]], Any]:
-    def load_each(keys: list[Any]) -> Any:
-        return {} if load is None else [_outcome(load, key) for key in keys]
-
-    return load_each
+def _nothing(keys: list[Any]) -> Any:
+    """Of a cache without a loader: what the tier does not have is absent."""
+    return {}
 
 
-def _outcome(load: Callable[[Any], Any], key: Any) -> Any:
-    try:
-        return load(key)
-    except Exception as error:
-        return error
-
-
-def _each_async(load: Callable[[Any], Any] | None) -> Callable[[list[Any]], Any]:
-    async def load_each(keys: list[Any]) -> Any:
-        return {} if load is None else await asyncio.gather(*(load(key) for key in keys), return_exceptions=True)
-
-    return load_each
+async def _nothing_async(keys: list[Any]) -> Any:
+    return {}
 
 
 def seconds_of(value: float | timedelta, name: str) -> float:

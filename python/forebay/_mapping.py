@@ -186,7 +186,12 @@ class Namespace:
         self._cache.invalidate_tag(tag)
 
     def clear(self) -> None:
-        """Delete the entries of this namespace; goes through the whole cache."""
+        """Delete the entries of this namespace; goes through the whole cache.
+
+        TypeError: the cache is shared by machines, of which each has other entries."""
+        loading = self._cache._loading
+        if loading is not None and loading.shares:
+            raise TypeError(f"clear() is for caches of one machine, and others share {self._cache.name!r}")
         for key in self:
             self.delete(key)
 

@@ -101,7 +101,7 @@ def reopen_cache(
     loading: dict[str, Any] | None,
 ) -> Cache[Any, Any]:
     """The cache of a pickle."""
-    return arena.cache(
+    cache: Cache[Any, Any] = arena.cache(
         name,
         version=version,
         serializer=serializer,
@@ -111,6 +111,7 @@ def reopen_cache(
         decode_hook=decode_hook,
         **(loading or {}),
     )
+    return cache
 
 
 class DeferredArena:

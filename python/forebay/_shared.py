@@ -233,7 +233,7 @@ class SharedCache(Cache[Any, Any]):
         """Refused."""
         self._refuse("popitem")
 
-    def prime(self, items: Any, /, **options: Any) -> NoReturn:
+    def prime(self, items: Any, *, ttl: Any = OMITTED) -> NoReturn:
         """Refused."""
         self._refuse("prime", "set_many() is the way")
 

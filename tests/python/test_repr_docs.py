@@ -76,7 +76,8 @@ def test_signatures_say_what_may_be_omitted():
     assert str(inspect.signature(forebay.Arena.cache)) == (
         "(self, name, /, *, ttl=Ellipsis, share=Ellipsis, limit=Ellipsis, codec=Ellipsis, version=0, update=False, "
         "serializer='msgpack', lazy=False, memo=Ellipsis, encode_hook=None, decode_hook=None, load=None, load_many=None, "
-        "absent_ttl=None, stale=None, early=None, jitter=0.0, max_batch=100, max_wait=0.0, load_timeout=10.0)"
+        "absent_ttl=None, stale=None, early=None, jitter=0.0, max_batch=100, max_wait=0.0, load_timeout=10.0, "
+        "tier=None, bus=None)"
     )
 
 

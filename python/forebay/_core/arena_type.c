@@ -213,6 +213,10 @@ PyDoc_STRVAR(arena_cache_doc, "cache($self, name, /, *, ttl=..., share=..., limi
                               "shortened by up to this part of them.  max_batch: keys in one call of\n"
                               "load_many; max_wait: seconds to wait for more.  load_timeout: seconds until\n"
                               "another caller may load what one has been loading.\n\n"
+                              "tier: one of forebay.tiers, which machines share: it is asked for what is missing\n"
+                              "before load or load_many is, and filled with what they give.  bus: one of\n"
+                              "forebay.buses, over which machines tell each other what they changed; a tier on\n"
+                              "Redis needs none.  With either the cache is a forebay.SharedCache.\n\n"
                               "FullError: the arena has no room for one more cache.");
 
 static int version_from_object(PyObject *object, uint32_t *version)

@@ -43,6 +43,7 @@ class Listener:
         self.sessions = 0  # begun in this process
         self.listens = False
         self._bus = bus
+        self._failures: tuple[type[BaseException], ...] = (*bus.errors, Lost)
         self._arena = weakref.ref(arena)
         self._caches: weakref.WeakSet[Any] = weakref.WeakSet()
         self._new_life()
@@ -97,7 +98,7 @@ class Listener:
                 try:
                     self._hold(claimed)
                     pause, failing = BEAT, False
-                except (*self._bus.errors, Lost) as error:
+                except self._failures as error:
                     if not failing:
                         log.warning("%s is not heard: %s: %s", self._bus.describe, type(error).__name__, error)
                     failing = True
@@ -153,7 +154,8 @@ class Work:
 
     def join(self, since: int) -> bool:
         """Go on from what the other listener heard, if it is heard."""
-        end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat)
+        # Of two that start together one is to begin, and the other to hear it: each that begins makes caches forget.
+        end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat) * random.uniform(0.5, 2.0)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
             if joined is None:

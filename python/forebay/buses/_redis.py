@@ -110,6 +110,8 @@ class TrackingBus(Bus):
         return again
 
     def _forget_of(self, arena: Any, tier: Tier, place: tuple[str, int], keys: dict[bytes, Any], at_once: bool) -> list[bytes]:
+        if place[0] not in arena.caches():  # other machines have it, and an arena has room for only so many
+            return []
         cache, part = self._cache(arena, tier, place)
         if self._store is None:
             self._store = self._server.store()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 MOST = 100_000
 PORTION = 1000
@@ -14,8 +15,15 @@ class Debts:
     """Names; threads may share it."""
 
     def __init__(self) -> None:
+        self._names: dict[bytes, object] = {}
+        self.forked()
+
+    def forked(self) -> None:
+        """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
-        self._names: dict[bytes, None] = {}
+
+    def clear(self) -> None:
+        self._names = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -28,22 +36,19 @@ class Debts:
         with self._lock:
             rest: list[bytes] = []
             for name in names:
-                if len(self._names) < most:
-                    self._names[name] = None
-                elif name not in self._names:
+                if len(self._names) < most or name in self._names:
+                    self._names[name] = object()
+                else:
                     rest.append(name)
             return rest
 
-    def portion(self) -> list[bytes]:
-        """Some of them, for one call."""
+    def portion(self) -> dict[bytes, object]:
+        """Some of them, for one call; for paid()."""
         with self._lock:
-            return [name for name, _ in zip(self._names, range(PORTION))]
+            return dict(islice(self._names.items(), PORTION))
 
-    def paid(self, names: Sequence[bytes]) -> None:
+    def paid(self, portion: Mapping[bytes, object]) -> None:
         with self._lock:
-            for name in names:
-                self._names.pop(name, None)
-
-    def in_child(self) -> None:
-        """Of a fork: a thread of the parent's may have had the lock; what is owed is the parent's to pay."""
-        self.__init__()  # type: ignore[misc]
+            for name, debt in portion.items():
+                if self._names.get(name) is debt:  # else it was owed again meanwhile
+                    del self._names[name]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _KEPT = 64  # of others, in this process; at most 110 KiB each
 _STORED_FOR = 30 * 86400.0  # seconds, and set anew
-_STORE_AGAIN = 86400.0  # after so many
+_STORE_AGAIN = 600.0  # after so many: those that read values have it and do not ask, so a full server forgets it first
 
 
 class Dictionaries:
@@ -28,10 +28,14 @@ class Dictionaries:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._lock = threading.Lock()
+        self.forked()
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         self._own: dict[tuple[str, int], Dictionary] = {}  # by arena and id
         self._stored: dict[bytes, float] = {}  # when
+
+    def forked(self) -> None:
+        """In the child of a fork: who held the lock is in the parent."""
+        self._lock = threading.Lock()
 
     def known(self, digest: bytes) -> bytes | None:
         return self._known.get(digest) if digest else None
@@ -40,7 +44,7 @@ class Dictionaries:
         with self._lock:
             self._known[digest] = content
             self._known.move_to_end(digest)
-            while len(self._known) > _KEPT:
+            if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
 
     def fetch(self, tier: Tier, digests: set[bytes]) -> Steps[dict[bytes, bytes]]:
@@ -68,7 +72,10 @@ class Dictionaries:
             there = cache._dictionary()
             if there is None:
                 return None
-            dictionary = Dictionary(*there, digest_of(there[2]))
+            number, codec, content = there
+            dictionary = Dictionary(number, codec, content, digest_of(content))
+            if len(self._own) >= _KEPT:  # caches train anew
+                self._own.clear()
             self._own[place] = dictionary
         if self._stored.get(dictionary.digest, -_STORE_AGAIN) + _STORE_AGAIN <= time.monotonic():
             item = (self._names.dictionary(dictionary.digest), dictionary.content, round(_STORED_FOR * 1000))

@@ -19,7 +19,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay import codec
 
@@ -27,6 +27,7 @@ VALUE, PLACEHOLDER, BIG = b"V", b"P", b"B"
 HEAD: Final = 12
 _MAGIC = b"FB\x01"
 _REST = struct.Struct("<BBQ")
+_BODY = HEAD + _REST.size
 _CODECS = {1: "zstd", 2: "lz4"}
 _NUMBERS = {name: number for number, name in _CODECS.items()}
 _WITH_DICTIONARY = 128
@@ -47,8 +48,7 @@ def digest_of(dictionary: bytes) -> bytes:
     return hashlib.sha256(dictionary).digest()[:DIGEST]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     state: bytes
     token: bytes
     kind: int = 0
@@ -75,17 +75,16 @@ def open_envelope(data: bytes) -> Envelope:
     state, token = data[3:4], data[4:HEAD]
     if state == PLACEHOLDER:
         return Envelope(state, token)
-    if state not in (VALUE, BIG) or len(data) < HEAD + _REST.size:
+    if (state != VALUE and state != BIG) or len(data) < _BODY:
         raise ValueError("what the tier has is no value")
     kind, number, expires = _REST.unpack_from(data, HEAD)
-    at = HEAD + _REST.size
-    digest = b""
-    if number & _WITH_DICTIONARY:
-        digest, at = data[at : at + DIGEST], at + DIGEST
-    number &= ~_WITH_DICTIONARY
-    if number and number not in _CODECS:
+    if number == 0:
+        return Envelope(state, token, kind, "", b"", expires, data[_BODY:])
+    name = _CODECS.get(number & ~_WITH_DICTIONARY)
+    if name is None:
         raise ValueError(f"what the tier has is packed by a codec of number {number}, which is not known here")
-    return Envelope(state, token, kind, _CODECS.get(number, ""), digest, expires, data[at:])
+    at = _BODY + DIGEST if number & _WITH_DICTIONARY else _BODY
+    return Envelope(state, token, kind, name, data[_BODY:at], expires, data[at:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,17 @@ from forebay._core import _decode_key, _encode_key
 
 _SAFE = "@:+,;=!*()$&/"  # and letters, digits, - . _ ~
 _LETTER = re.compile(r"[A-Za-z]")
-_INT = re.compile(r"-?(0|[1-9][0-9]{0,30})\Z")
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,29})\Z")
+_INT_END = 10**30
+_VERSION = re.compile(r"[1-9][0-9]{0,9}\Z")
+_VERSION_MAX = 2**32 - 1
+_CACHE_MAX = 47  # bytes: FOREBAY_NAME_MAX
 
 
 def text_of(key: Any) -> str:
     """KEY; TypeError, ValueError: it is no key."""
-    if type(key) is int and len(text := str(key)) < 31:
-        return text
+    if type(key) is int and -_INT_END < key < _INT_END:
+        return str(key)
     if type(key) is str:
         _encode_key(key)  # refuses what is too long
         try:
@@ -50,9 +54,18 @@ def key_of(text: str) -> Any:
     raise ValueError(f"no key has the name {text!r} in a tier")
 
 
-def check_prefix(prefix: Any, what: str = "prefix") -> None:
+def check_prefix(prefix: Any) -> None:
     if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
-        raise ValueError(f"{what} must be a str of printable ASCII without spaces, not {prefix!r}")
+        raise ValueError(f"prefix must be a str of printable ASCII without spaces, not {prefix!r}")
+
+
+def _is_cache(name: str) -> bool:
+    """May a cache have this name?"""
+    return 0 < len(name.encode()) <= _CACHE_MAX and "\0" not in name
+
+
+def _is_version(text: str) -> bool:
+    return _VERSION.match(text) is not None and int(text) <= _VERSION_MAX
 
 
 class Names:
@@ -72,9 +85,10 @@ class Names:
             raise ValueError(f"{text!r} does not begin with {self.prefix!r}")
         head, colon, key = text[len(self.prefix) :].partition(":")
         cache, at, version = head.partition("@")
-        if not colon or (at and not _INT.match(version)):
+        cache = unquote(cache, errors="strict")
+        if not colon or not _is_cache(cache) or (at and not _is_version(version)):
             raise ValueError(f"{text!r} is no key of a cache")
-        return unquote(cache, errors="strict"), int(version or 0), key_of(key)
+        return cache, int(version or 0), key_of(key)
 
     def dictionary(self, digest: bytes) -> bytes:
         return f"{self.prefix}.dictionary.{digest.hex()}".encode()

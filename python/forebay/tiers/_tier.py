@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
-from forebay._core import ABSENT, CorruptError, FullError, TooBigError
+from forebay._core import ABSENT, FullError, TooBigError
 from forebay._loading_flights import Arrived, Failed, Flight
-from forebay._loading_options import OMITTED, Options, seconds_of
+from forebay._loading_options import OMITTED, TIER_BATCH, Options, seconds_of
 from forebay.tiers._breaker import Breaker
 from forebay.tiers._debts import Debts
 from forebay.tiers._dictionaries import Dictionaries
@@ -35,12 +37,14 @@ from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of,
 from forebay.tiers._marks import Mark, Marks
 from forebay.tiers._names import Names, check_prefix, text_of
 from forebay.tiers._steps import Ask, Load, Steps, arun, run
-from forebay.tiers._store import AsyncStore, Store, check_timeouts, store_of
+from forebay.tiers._store import AsyncStore, Item, Store, check_timeouts, store_of
 
 log = logging.getLogger("forebay.tiers")
 
 _SPARE = 0.9  # of item_max: what the server needs for itself
-_NEVER_STORED = 1  # ms: a placeholder that is to go
+_STORING = ("place_many", "replace_many", "set_many")
+_GONE_AFTER = 1  # ms: of what is put in place of something that is to go
+_HELD_FOR = 1 / 3  # of load_timeout: after it, what was loaded is committed before more is loaded
 
 
 class Unusable(Exception):
@@ -101,12 +105,20 @@ class Tier:
         self.max_stale = None if max_stale is None else seconds_of(max_stale, "max_stale")
         self.compress = compress
         self.breaker = Breaker(f"tier {self.store.describe}")
+        self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
         self._debts = Debts()  # names that are to be deleted when the tier answers again
-        self._lock = threading.Lock()
+        self.forked()
         if self.max_age == 0:
             raise ValueError("max_age must be more than 0 seconds")
+        _all.add(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: who held the lock is in the parent."""
+        self._lock = threading.Lock()
+        self._debts.forked()
+        self.dictionaries.forked()
 
     def __repr__(self) -> str:
         return f"<forebay.tiers.{type(self).__name__} {self.store.describe} prefix={self.names.prefix!r}>"
@@ -115,12 +127,18 @@ class Tier:
     def asynchronous(self) -> bool:
         return self.store.asynchronous
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled, as its client has connections: make client, tier and cache in each process")
+
     def stats(self) -> dict[str, Any]:
         """What this process had from the tier: hits, misses, errors, stored, refused (invalidated while they were
         loaded), too_big, unreadable (of another program or version), owed (invalidations that the tier has not had
         yet), forgotten (of them, given up), skipped (calls while it was left alone), opened (how often it was), state."""
         counts = {name: getattr(self._counts, name) for name in Counts.__slots__}
-        counts.update(owed=len(self._debts), skipped=self.breaker.skipped, opened=self.breaker.opened, state=self.breaker.state)
+        breakers = (self.breaker, self.writing)
+        state = next((breaker.state for breaker in breakers if breaker.is_open), "closed")
+        counts.update(owed=len(self._debts), state=state)
+        counts.update({name: sum(getattr(breaker, name) for breaker in breakers) for name in ("skipped", "opened")})
         return counts
 
     def bind(self, cache: Any, options: Options) -> TierOfCache:
@@ -131,35 +149,55 @@ class Tier:
 
     def ask(self, method: str, *arguments: Any) -> Steps[Any]:
         """What the store says; Unusable: it failed, or is left alone."""
-        if not self.breaker.allows():
+        breaker = self.writing if method in _STORING else self.breaker
+        if (breaker is self.writing and self.breaker.state == "open") or not breaker.allows():
             raise Unusable
         try:
             result = yield Ask(method, arguments)
         except self.store.errors as error:
-            self._counts.errors += 1
-            self.breaker.failed(error)
+            self.count("errors")
+            breaker.failed(error)
             raise Unusable from error
-        self.breaker.succeeded()
+        except BaseException:  # an interrupt, a cancelled task, a client of another loop
+            breaker.unknown()
+            raise
+        breaker.succeeded()
         return result
+
+    @property
+    def is_left_out(self) -> bool:
+        """For what is to be stored, at least."""
+        return self.breaker.is_open or self.writing.is_open
 
     def pay(self) -> Steps[None]:
         """Delete what could not be deleted before."""
         if not len(self._debts):
             return
         owed = self._debts.portion()
-        yield from self.ask("delete_many", owed)
+        yield from self.ask("delete_many", list(owed))
         self._debts.paid(owed)
 
     def owe(self, names: Iterable[bytes]) -> None:
-        self.count(forgotten=len(self._debts.owe(names)))
+        self.count("forgotten", len(self._debts.owe(names)))
 
     def is_owed(self, name: bytes) -> bool:
         return name in self._debts
 
-    def count(self, **more: int) -> None:
-        with self._lock:
-            for name, number in more.items():
-                setattr(self._counts, name, getattr(self._counts, name) + number)
+    def count(self, what: str, number: int = 1) -> None:
+        if number:
+            with self._lock:
+                setattr(self._counts, what, getattr(self._counts, what) + number)
+
+
+_all: weakref.WeakSet[Tier] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for tier in list(_all):
+        tier.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(slots=True)
@@ -184,17 +222,22 @@ class TierOfCache:
         self.version = cache.version
         self._beginning = tier.names.of_cache(cache.name, cache.version)
         self._marks = Marks(cache.arena)
-        self._item_max = tier.store.item_max
+        self._name_max = tier.store.name_max
         self._payload_max = cache.arena.max_entry
         self._twin: Store | None = None  # for threads, of an asynchronous store
 
     def name_of(self, key: Any) -> bytes:
         name = (self._beginning + text_of(key)).encode("ascii")
-        if len(name) > self.tier.store.name_max:
+        if len(name) > self._name_max:
             raise ValueError(
-                f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self.tier.store.name_max} at most"
+                f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self._name_max} at most"
             )
         return name
+
+    @property
+    def limits(self) -> float | None:
+        """Seconds that entries are kept for now, as the tier is left out; None: as long as they say."""
+        return self.tier.max_stale if self.tier.is_left_out else None
 
     # ---- a load ----
 
@@ -205,63 +248,74 @@ class TierOfCache:
         return await arun(self._load(cache, flights), self.tier.store, source)
 
     def _load(self, cache: Any, flights: Sequence[Flight]) -> Steps[list[Any]]:
-        wishes = [Wish(flight, self.name_of(flight.key)) for flight in flights]
+        wishes = [self._wish(flight) for flight in flights]
+        sought = [wish for wish in wishes if wish.result is None]
         token = new_token()
         usable = True
         try:
             yield from self.tier.pay()
-            yield from self._look(cache, wishes)
-            yield from self._place([wish for wish in wishes if wish.result is None], token)
+            yield from self._look(cache, sought)
+            yield from self._place([wish for wish in sought if wish.result is None], token)
         except Unusable:
             usable = False
-        missing = [wish for wish in wishes if wish.result is None]
-        if missing:
-            yield from self._load_missing(cache, missing, token, usable)
+        yield from self._load_missing(cache, [wish for wish in sought if wish.result is None], token, usable)
         return [wish.result for wish in wishes]
+
+    def _wish(self, flight: Flight) -> Wish:
+        try:
+            return Wish(flight, self.name_of(flight.key))
+        except ValueError as error:  # of this key alone
+            return Wish(flight, b"", result=Failed(error))
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
         sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
         if not sought:
             return
         found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
-        opened = {name: envelope for name, data in found.items() if (envelope := self._opened(data)) is not None}
-        dictionaries = yield from self._dictionaries(opened.values())
+        opened = [(wish, envelope) for wish in sought if (envelope := self._opened(found.get(wish.name))) is not None]
+        dictionaries = yield from self._dictionaries({envelope.digest for _, envelope in opened if envelope.digest})
         now, hits = time.time(), 0
-        for wish in sought:
-            envelope = opened.get(wish.name)
-            if envelope is not None and envelope.state == VALUE:
-                wish.result = self._arrived(cache, wish.flight, envelope, dictionaries, now)
-                hits += wish.result is not None
-        self.tier.count(hits=hits, misses=len(sought) - hits)
+        for wish, envelope in opened:
+            if envelope.state != VALUE:
+                continue
+            if envelope.digest and envelope.digest not in dictionaries:
+                if wish.flight.lease is not None:  # nobody will read it again: ours goes in its place
+                    wish.prefix = head_of(VALUE, envelope.token)
+                continue
+            wish.result = self._arrived(cache, wish.flight, envelope, dictionaries, now)
+            hits += wish.result is not None
+        self.tier.count("hits", hits)
+        self.tier.count("misses", len(sought) - hits)
 
-    def _opened(self, data: bytes) -> Envelope | None:
+    def _opened(self, data: bytes | None) -> Envelope | None:
         try:
-            return open_envelope(data)
+            return None if data is None else open_envelope(data)
         except ValueError as error:
-            self.tier.count(unreadable=1)
+            self.tier.count("unreadable")
             log.debug("%s: %s", self.tier.breaker.name, error)
             return None
 
-    def _dictionaries(self, envelopes: Iterable[Envelope]) -> Steps[dict[bytes, bytes]]:
-        wanted = {envelope.digest for envelope in envelopes if envelope.digest}
-        return (yield from self.tier.dictionaries.fetch(self.tier, wanted))
+    def _dictionaries(self, wanted: set[bytes]) -> Steps[dict[bytes, bytes]]:
+        return (yield from self.tier.dictionaries.fetch(self.tier, wanted)) if wanted else {}
 
     def _arrived(
         self, cache: Any, flight: Flight, envelope: Envelope, dictionaries: dict[bytes, bytes], now: float
     ) -> Arrived | None:
-        left = envelope.left(now)
-        if left is not None and left <= 0:
+        left = envelope.expires / 1000 - now if envelope.expires else self.tier.max_age
+        if left <= 0:
             return None
-        if envelope.digest and envelope.digest not in dictionaries:
-            return None
+        payload = envelope.data
         try:
-            payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
+            if envelope.codec:
+                payload = envelope.payload(dictionaries.get(envelope.digest), self._payload_max)
             value = cache._from_payload(flight.key, envelope.kind, payload)
-        except (ValueError, CorruptError) as error:
-            self.tier.count(unreadable=1)
-            log.warning("%s: what is there for key %r of cache %r cannot be read: %s", self.tier.breaker.name, flight.key, cache.name, error)
+        except Exception as error:  # damaged, or what the serializer or a hook of this release does not know
+            text = "%s: what is there for key %r of cache %r cannot be read: %s"
+            level = logging.DEBUG if self.tier.stats()["unreadable"] else logging.WARNING  # one may stand for many
+            log.log(level, text, self.tier.breaker.name, flight.key, cache.name, error)
+            self.tier.count("unreadable")
             return None
-        return Arrived(value, self._capped(left), True)
+        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload))
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
@@ -269,38 +323,104 @@ class TierOfCache:
         if not wishes or not self.tier.guarded:
             return
         self._mark(wishes, token)
-        replaced = {wish.name: wish for wish in wishes if wish.flight.replaces}
-        if replaced:
-            heads = yield from self.tier.ask("get_heads", list(replaced), HEAD)
-            for name, head in heads.items():
-                if not head.startswith(head_of(PLACEHOLDER, b"")):
-                    replaced[name].prefix = head
-        names = {wish.name for wish in wishes if not wish.prefix}
-        milliseconds = round(self._options.load_timeout * 1000)
+        yield from self._place_over([wish for wish in wishes if wish.flight.replaces], token)
+        yield from self._place_new([wish for wish in wishes if not wish.prefix], token)
+
+    def _place_over(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        """A value is to be replaced if it is still there; what others load now may be older than what is asked for."""
+        if not wishes:
+            return
+        heads = yield from self.tier.ask("get_heads", [wish.name for wish in wishes], HEAD)
+        others = []
+        for wish in wishes:
+            head = heads.get(wish.name, b"")
+            if not head.startswith(head_of(PLACEHOLDER, b"")):
+                wish.prefix = head
+            elif not wish.flight.background:
+                others.append(wish)
+        if others:
+            placeholder = head_of(PLACEHOLDER, token)
+            yield from self.tier.ask("set_many", [(wish.name, placeholder, self._placeholder_ms) for wish in others])
+            for wish in others:
+                wish.prefix = placeholder
+
+    def _place_new(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        if not wishes:
+            return
         placeholder = head_of(PLACEHOLDER, token)
-        placed = (yield from self.tier.ask("place_many", list(names), placeholder, milliseconds)) if names else set()
+        names = list({wish.name for wish in wishes})
+        placed = yield from self.tier.ask("place_many", names, placeholder, self._placeholder_ms)
         for wish in wishes:
             if wish.name in placed:
                 wish.prefix = placeholder
+
+    def _place_again(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
+        """Of a load that takes long: for those whose turn it is only now."""
+        wishes = [wish for wish in wishes if wish.flight.lease is not None]
+        if not wishes or not self.tier.guarded:
+            return
+        placeholder = head_of(PLACEHOLDER, token)
+        ours = [(wish.name, placeholder, self._placeholder_ms) for wish in wishes if wish.prefix == placeholder]
+        kept = (yield from self.tier.ask("replace_many", ours, placeholder)) if ours else set()
+        for wish in wishes:
+            if wish.prefix == placeholder and wish.name not in kept:
+                wish.prefix = b""
+        self._mark(wishes, token)
+        yield from self._place_new([wish for wish in wishes if not wish.prefix], token)
+
+    @property
+    def _placeholder_ms(self) -> int:
+        return milliseconds_of(self._options.load_timeout)
 
     def _mark(self, wishes: Iterable[Wish], token: bytes) -> None:
         pairs = [(wish.name, lease_token(wish.flight.lease)) for wish in wishes if wish.flight.lease is not None]
         self._marks.note(pairs, token, self._options.load_timeout)
 
     def _load_missing(self, cache: Any, missing: Sequence[Wish], token: bytes, usable: bool) -> Steps[None]:
+        """As many at a time as the loader takes, and all into the tier at the end, or before placeholders expire."""
+        placed_at = time.monotonic()
+        loaded: list[Wish] = []
+        parts = self._parts(missing)
+        for number, part in enumerate(parts, 1):
+            yield from self._load_part(part)
+            loaded += part
+            late = time.monotonic() - placed_at > self._options.load_timeout * _HELD_FOR
+            if number == len(parts) or late:
+                usable = yield from self._into_tier(cache, loaded, token, usable)
+                loaded = []
+            if late and usable and number < len(parts):
+                usable = yield from self._usable(self._place_again([wish for rest in parts[number:] for wish in rest], token))
+                placed_at = time.monotonic()
+
+    def _parts(self, wishes: Sequence[Wish]) -> list[Sequence[Wish]]:
+        if not wishes:
+            return []
+        most = len(wishes) if self.tier.asynchronous else self._options.max_batch  # tasks load them at the same time
+        return [wishes[at : at + most] for at in range(0, len(wishes), most)]
+
+    def _load_part(self, part: Sequence[Wish]) -> Steps[None]:
         try:
-            results = yield Load([wish.flight for wish in missing])
+            results = yield Load([wish.flight for wish in part])
         except Exception as error:
-            results = [Failed(error)] * len(missing)
-        for wish, result in zip(missing, results):
+            results = [Failed(error)] * len(part)
+        for wish, result in zip(part, results):
             wish.result = result
+
+    def _usable(self, steps: Steps[None]) -> Steps[bool]:
         try:
-            if not usable:
-                raise Unusable
-            yield from self._commit(cache, missing, token)
+            yield from steps
         except Unusable:
-            for wish in missing:
+            return False
+        return True
+
+    def _into_tier(self, cache: Any, loaded: Sequence[Wish], token: bytes, usable: bool) -> Steps[bool]:
+        """Is the tier usable still?"""
+        if usable:
+            usable = yield from self._usable(self._commit(cache, loaded, token))
+        if not usable:
+            for wish in loaded:
                 self._limit(cache, wish)
+        return usable
 
     def _limit(self, cache: Any, wish: Wish) -> None:
         """What the tier does not know of, nobody can invalidate: it is kept for as long as a reader may be behind."""
@@ -316,19 +436,23 @@ class TierOfCache:
     def _commit(self, cache: Any, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         sealed: dict[bytes, Sealed] = {}
         for wish in wishes:
-            if wish.flight.lease is not None and not isinstance(wish.result, Failed):
+            if wish.flight.lease is not None and not isinstance(wish.result, Failed) and not self.tier.is_owed(wish.name):
                 if (value := self._sealed(cache, wish)) is not None:
                     sealed[wish.name] = value
-        yield from self._seal(cache, sealed.values(), token)
+        for_tier = [sealed[wish.name] for wish in wishes if wish.name in sealed and (wish.prefix or not self.tier.guarded)]
+        yield from self._seal(cache, for_tier, token)
         if self.tier.guarded:
-            stored = yield from self._replace(wishes, sealed)
+            stored = yield from self._replace(wishes, sealed, token)
         else:
             stored = yield from self._set_plain(cache, wishes, sealed, token)
         for wish in wishes:
             if not isinstance(wish.result, Failed):
                 value = sealed.get(wish.name)
                 known = wish.name in stored or not wish.prefix  # not ours to replace: another's is there, and says what changes
-                wish.result = Arrived(wish.result, None if value is None else value.seconds, value is not None and known)
+                if value is None:
+                    wish.result = Arrived(wish.result, None, False)
+                else:
+                    wish.result = Arrived(wish.result, value.seconds, known, (value.kind, value.payload))
 
     def _sealed(self, cache: Any, wish: Wish) -> Sealed | None:
         """None: not to be stored."""
@@ -353,18 +477,24 @@ class TierOfCache:
     def _capped(self, seconds: float | None) -> float:
         return self.tier.max_age if seconds is None else min(seconds, self.tier.max_age)
 
-    def _seal(self, cache: Any, values: Iterable[Sealed], token: bytes) -> Steps[None]:
+    def _seal(self, cache: Any, values: Sequence[Sealed], token: bytes) -> Steps[None]:
+        if not values:
+            return
         dictionary = yield from self.tier.dictionaries.current(self.tier, cache)
+        item_max = self.tier.store.item_max
         now = time.time()
         for value in values:
             expires = round((now + value.seconds) * 1000)
-            value.data = seal(token, value.kind, value.payload, expires, dictionary, self.tier.compress)
-            if self._item_max is not None and len(value.data) + len(value.name) > self._item_max * _SPARE:
-                self.tier.count(too_big=1)
+            fits = len(value.payload) <= self._payload_max
+            if fits:
+                value.data = seal(token, value.kind, value.payload, expires, dictionary, self.tier.compress)
+                fits = item_max is None or len(value.data) + len(value.name) <= item_max * _SPARE
+            if not fits:
+                self.tier.count("too_big")
                 value.data = too_big(token, expires)
 
-    def _replace(self, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
-        """Ours, where what we saw is there; and placeholders that nothing came of go."""
+    def _replace(self, wishes: Sequence[Wish], sealed: dict[bytes, Sealed], token: bytes) -> Steps[set[bytes]]:
+        """Ours, where what we saw is there; and what nothing came of goes: placeholders, and values of what is no more."""
         by_prefix: dict[bytes, list[tuple[bytes, bytes, int]]] = {}
         for wish in wishes:
             value = sealed.get(wish.name)
@@ -372,8 +502,8 @@ class TierOfCache:
                 continue
             if value is not None:
                 item = (wish.name, value.data, milliseconds_of(value.seconds))
-            elif wish.prefix.startswith(head_of(PLACEHOLDER, b"")):
-                item = (wish.name, wish.prefix, _NEVER_STORED)
+            elif wish.prefix.startswith(head_of(PLACEHOLDER, b"")) or not isinstance(wish.result, Failed):
+                item = (wish.name, head_of(PLACEHOLDER, token), _GONE_AFTER)
             else:
                 continue
             by_prefix.setdefault(wish.prefix, []).append(item)
@@ -381,7 +511,8 @@ class TierOfCache:
         for prefix, items in by_prefix.items():
             stored |= yield from self.tier.ask("replace_many", items, prefix)
         stored &= sealed.keys()
-        self.tier.count(stored=len(stored), refused=sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
+        self.tier.count("stored", len(stored))
+        self.tier.count("refused", sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
         return stored
 
     def _set_plain(
@@ -393,11 +524,16 @@ class TierOfCache:
             return set()
         self._mark(leased, token)
         values = [sealed[wish.name] for wish in leased]
-        yield from self.tier.ask("set_many", [(value.name, value.data, milliseconds_of(value.seconds)) for value in values])
+        try:
+            yield from self.tier.ask("set_many", items_of(values))
+        except Unusable:  # it may come to be stored all the same
+            self.tier.owe(wish.name for wish in leased if not cache._lease_holds(wish.flight.lease))
+            raise
         lost = [wish.name for wish in leased if not cache._lease_holds(wish.flight.lease)]
-        if lost:
-            yield from self.tier.ask("delete_many", lost)
-        self.tier.count(stored=len(leased) - len(lost), refused=len(lost))
+        if lost and not (yield from self._usable(self.tier.ask("delete_many", lost))):
+            self.tier.owe(lost)
+        self.tier.count("stored", len(leased) - len(lost))
+        self.tier.count("refused", len(lost))
         for wish in leased:
             wish.prefix = b"set"
         return {wish.name for wish in leased} - set(lost)
@@ -416,25 +552,34 @@ class TierOfCache:
         if seconds <= 0:
             raise ValueError("ttl must be more than 0 seconds; None keeps an entry for ever")
         last = {self.name_of(key): (key, value) for key, value in items}  # of several for a key the last
-        values = [Sealed(key, name, *cache._payload(value), seconds) for name, (key, value) in last.items()]
+        values = [Sealed(key, name, *self._payload(cache, key, value), seconds) for name, (key, value) in last.items()]
+        for at in range(0, len(values), TIER_BATCH):  # there are only so many leases
+            yield from self._write_part(cache, values[at : at + TIER_BATCH], seconds)
+
+    def _payload(self, cache: Any, key: Any, value: Any) -> tuple[int, bytes]:
+        kind, payload = cache._payload(value)
+        if len(payload) > self._payload_max:
+            raise TooBigError(f"the value for key {key!r} has {len(payload)} bytes, and an entry of this arena {self._payload_max} at most")
+        return kind, payload
+
+    def _write_part(self, cache: Any, values: Sequence[Sealed], seconds: float) -> Steps[None]:
         token = new_token()
-        self._take_leases(cache, values)
         try:
+            self._take_leases(cache, values)
             self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
-            kept = seconds
-            try:
-                yield from self._seal(cache, values, token)
-                yield from self.tier.ask(
-                    "set_many", [(value.name, value.data, milliseconds_of(seconds)) for value in values]
-                )
-            except Unusable:
+            if not (yield from self._usable(self._set(cache, values, token))):
                 self.tier.owe(value.name for value in values)
-                kept = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
-            self._store_here(cache, values, kept)
+                seconds = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
+            self._store_here(cache, values, seconds)
         except BaseException:
             for value in values:  # nobody knows what the tier has
                 cache._delete_here(value.key)
             raise
+
+    def _set(self, cache: Any, values: Sequence[Sealed], token: bytes) -> Steps[None]:
+        yield from self.tier.pay()
+        yield from self._seal(cache, values, token)
+        yield from self.tier.ask("set_many", items_of(values))
 
     def _take_leases(self, cache: Any, values: Sequence[Sealed]) -> None:
         for value in values:
@@ -463,14 +608,20 @@ class TierOfCache:
     def _delete(self, cache: Any, keys: Sequence[Any]) -> Steps[int]:
         """From the tier, which tells the other machines, then here."""
         names = [self.name_of(key) for key in keys]
+        were_here = [key in cache for key in keys]  # the tier may say so before it answers
         try:
-            yield from self.tier.pay()
-            yield from self.tier.ask("delete_many", names)
-        except Unusable:
+            if not (yield from self._usable(self._delete_there(names))):
+                self.tier.owe(names)
+            return sum(cache._delete_here(key) or was_here for key, was_here in zip(keys, were_here))
+        except BaseException:  # nobody knows whether it was deleted there
             self.tier.owe(names)
-        finally:
-            count = sum(cache._delete_here(key) for key in keys)
-        return count
+            for key in keys:
+                cache._delete_here(key)
+            raise
+
+    def _delete_there(self, names: Sequence[bytes]) -> Steps[None]:
+        yield from self.tier.pay()
+        yield from self.tier.ask("delete_many", names)
 
     # ---- for whoever listens ----
 
@@ -530,19 +681,20 @@ class TierOfCache:
         return verdicts
 
     def _verdict(self, cache: Any, key: Any, mark: Any, data: bytes | None) -> str:
-        envelope = None if data is None else self._opened(data)
+        envelope = self._opened(data)
         if envelope is None:
             return "forget"
         lease = cache._lease_token(key)
-        ours = lease is not None and lease == mark.lease and envelope.token == mark.token
-        if lease is not None and not ours:
-            return "forget"  # its load is older than what is there
         here = cache._stored(key)
-        if here is None:
-            return "keep" if ours else "forget"
+        loads = lease is not None and lease == mark.lease
+        if lease is not None and not loads:
+            return "forget"  # its load is older than what is there
+        is_ours = envelope.token == mark.token
+        if here is None:  # nothing to be believed: what is loaded now is compared before it is stored
+            return "keep" if is_ours or not loads else "wait"
         if envelope.state == VALUE and self._is_same(here, envelope):
             return "keep"
-        return "wait" if ours else "forget"
+        return "wait" if is_ours else "forget"  # it is stored here in a moment, or was since the tier was looked at
 
     def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
         kind, payload, left = here
@@ -554,12 +706,16 @@ class TierOfCache:
             return False
         try:
             return envelope.payload(dictionary, self._payload_max) == payload
-        except ValueError:
+        except ValueError:  # CorruptError and TooBigError are
             return False
 
 
 def _nothing(flights: Sequence[Flight]) -> Any:
     raise AssertionError("a write loads nothing")
+
+
+def items_of(values: Iterable[Sealed]) -> list[Item]:
+    return [(value.name, value.data, milliseconds_of(value.seconds)) for value in values]
 
 
 def lease_token(lease: bytes) -> int:
