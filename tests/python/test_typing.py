@@ -138,6 +138,13 @@ except forebay.DeniedError as denied:
     permission_error: PermissionError = denied
     assert_type(denied.errno, int | None)
 info: forebay.ArenaInfo = arena.info()
+assert_type(info["uuid"], bytes)
+async def tell(connection: psycopg.Connection[Any]) -> None:
+    bus = forebay.buses.Postgres(lambda: psycopg.connect("dbname=x"), channel="x", server="x", max_stale=timedelta(seconds=2))
+    assert_type(bus.stats(), dict[str, Any])
+    forebay.buses.Redis(object(), prefix="x", watch="y", key=lambda name: int(name), max_stale=None)
+    forebay.buses.install_trigger(connection, ("public", "users"), ["id", "name"], cache="users", channel="x")
+    assert_type(forebay.buses.remove_trigger(connection, "users", cache="users"), bool)
 version: str = forebay.__version__
 source = forebay.sources.SQLite(lambda: database, table=("main", "users"), key=("a", "b"), columns=["c"], row=lambda row: row["c"])
 assert_type(source([1]), dict[Any, Any])

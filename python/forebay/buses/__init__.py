@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forebay.buses._bus import Bus as Bus
-    from forebay.buses._postgres import Postgres as Postgres
+    from forebay.buses._postgres_bus import Postgres as Postgres
     from forebay.buses._postgres_triggers import install_trigger as install_trigger
     from forebay.buses._postgres_triggers import remove_trigger as remove_trigger
     from forebay.buses._redis import Redis as Redis
@@ -26,7 +26,7 @@ __all__ = ["Bus", "Postgres", "Redis", "install_trigger", "remove_trigger"]
 
 _LATE = {
     "Bus": "forebay.buses._bus",
-    "Postgres": "forebay.buses._postgres",
+    "Postgres": "forebay.buses._postgres_bus",
     "Redis": "forebay.buses._redis",
     "install_trigger": "forebay.buses._postgres_triggers",
     "remove_trigger": "forebay.buses._postgres_triggers",

@@ -165,7 +165,7 @@ class Work:
         if not self._listener.channel.is_shared(self._claimed):
             return False
         # Of two that start together one is to begin, and the other to hear it: each that begins makes caches forget.
-        end = time.monotonic() + max(JOIN * random.uniform(0.5, 2.0), 3 * self._listener._bus.beat)
+        end = time.monotonic() + max(JOIN, 3 * self._listener._bus.beat) * random.uniform(0.5, 2.0)
         while time.monotonic() < end:
             joined = self._listener.channel.join(self._claimed, since)
             if joined is None:

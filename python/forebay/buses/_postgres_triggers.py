@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forebay.buses._postgres import PAYLOAD_MAX, check_channel
+from forebay.buses._postgres_bus import PAYLOAD_MAX, check_channel
 from forebay.buses._postgres_wire import quoted
 
 if TYPE_CHECKING:

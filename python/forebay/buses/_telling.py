@@ -186,6 +186,7 @@ class TellingBus(Bus):
         """Raises it, unless it is the server's."""
         self._owe(arena, items)
         if not isinstance(error, self.told_errors):
+            self.breaker.unknown()
             raise error
         self.breaker.failed(error)
 
@@ -206,15 +207,18 @@ class TellingBus(Bus):
     def look_after(self) -> None:
         """Tell what could not be told before."""
         while len(self._debts) and self.breaker.allows():
-            names = self._debts.portion()
+            owed = self._debts.portion()
             try:
-                for origin, items in _by_origin(names):
+                for origin, items in _by_origin(owed):
                     self._send_owed(origin, items)
             except self.told_errors as error:
                 self.breaker.failed(error)
                 return
-            self._debts.paid(names)
-            self._succeeded(names)
+            except BaseException:
+                self.breaker.unknown()
+                raise
+            self._debts.paid(owed)
+            self._succeeded(list(owed))
 
     # ---- listening ----
 
@@ -268,7 +272,7 @@ class TellingBus(Bus):
         foreign = [message.key for message in messages if not message.origin or message.version != part.version]
         own = [message.key for message in messages if message.origin and message.version == part.version]
         removed, late = part.remove(foreign, own)
-        for key in removed:
+        for key in (*removed, *late):
             cache.delete(key)
         if late:  # other machines may have read that
             items = [item_of(cache.name, part.version, key, healed=True) for key in late]
@@ -288,7 +292,8 @@ _all: weakref.WeakSet[TellingBus] = weakref.WeakSet()
 
 def _in_child() -> None:
     for bus in list(_all):
-        bus._debts.in_child()
+        bus._debts.forked()
+        bus._debts.clear()  # what is owed is the parent's to tell
 
 
 os.register_at_fork(after_in_child=_in_child)

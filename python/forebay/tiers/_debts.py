@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 MOST = 100_000
 PORTION = 1000
@@ -15,8 +15,15 @@ class Debts:
     """Names; threads may share it."""
 
     def __init__(self) -> None:
+        self._names: dict[bytes, object] = {}
+        self.forked()
+
+    def forked(self) -> None:
+        """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
-        self._names: dict[bytes, object] = {}  # another object each time that it is owed anew
+
+    def clear(self) -> None:
+        self._names = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -24,9 +31,8 @@ class Debts:
     def __contains__(self, name: bytes) -> bool:
         return name in self._names
 
-    def owe(self, names: Iterable[bytes], most: int | None = None) -> list[bytes]:
+    def owe(self, names: Iterable[bytes], most: int = MOST) -> list[bytes]:
         """Returns those that there is no room for."""
-        most = MOST if most is None else most
         with self._lock:
             rest: list[bytes] = []
             for name in names:
@@ -37,17 +43,12 @@ class Debts:
             return rest
 
     def portion(self) -> dict[bytes, object]:
-        """Some of them, for one call."""
+        """Some of them, for one call; for paid()."""
         with self._lock:
-            return dict(itertools.islice(self._names.items(), PORTION))
+            return dict(islice(self._names.items(), PORTION))
 
-    def paid(self, portion: dict[bytes, object]) -> None:
-        """But for those that are owed anew since."""
+    def paid(self, portion: Mapping[bytes, object]) -> None:
         with self._lock:
             for name, debt in portion.items():
-                if self._names.get(name) is debt:
+                if self._names.get(name) is debt:  # else it was owed again meanwhile
                     del self._names[name]
-
-    def in_child(self) -> None:
-        """Of a fork: a thread of the parent's may have had the lock; what is owed is the parent's to pay."""
-        self.__init__()  # type: ignore[misc]

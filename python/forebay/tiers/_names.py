@@ -54,6 +54,11 @@ def key_of(text: str) -> Any:
     raise ValueError(f"no key has the name {text!r} in a tier")
 
 
+def check_prefix(prefix: Any) -> None:
+    if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
+        raise ValueError(f"prefix must be a str of printable ASCII without spaces, not {prefix!r}")
+
+
 def _is_cache(name: str) -> bool:
     """May a cache have this name?"""
     return 0 < len(name.encode()) <= _CACHE_MAX and "\0" not in name
@@ -61,11 +66,6 @@ def _is_cache(name: str) -> bool:
 
 def _is_version(text: str) -> bool:
     return _VERSION.match(text) is not None and int(text) <= _VERSION_MAX
-
-
-def check_prefix(prefix: Any, what: str = "prefix") -> None:
-    if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isprintable() or " " in prefix or not prefix:
-        raise ValueError(f"{what} must be a str of printable ASCII without spaces, not {prefix!r}")
 
 
 class Names:

@@ -17,6 +17,7 @@ lease is still held, and removed if it is not held after that."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -34,7 +35,7 @@ from forebay.tiers._breaker import Breaker
 from forebay.tiers._debts import Debts
 from forebay.tiers._dictionaries import Dictionaries
 from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, Envelope, head_of, new_token, open_envelope, seal, too_big
-from forebay.tiers._marks import Marks
+from forebay.tiers._marks import Mark, Marks
 from forebay.tiers._names import Names, check_prefix, text_of
 from forebay.tiers._steps import Ask, Load, Steps, arun, run
 from forebay.tiers._store import AsyncStore, Item, Store, check_timeouts, store_of
@@ -127,7 +128,7 @@ class Tier:
     def forked(self) -> None:
         """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
-        self._debts.in_child()
+        self._debts.forked()
         self.dictionaries.forked()
 
     def __repr__(self) -> str:
@@ -465,7 +466,7 @@ class TierOfCache:
         if self.tier.guarded:
             stored = yield from self._replace(wishes, sealed, token)
         else:
-            stored = yield from self._set_plain(cache, wishes, sealed)
+            stored = yield from self._set_plain(cache, wishes, sealed, token)
         for wish in wishes:
             if not isinstance(wish.result, Failed):
                 value = sealed.get(wish.name)
@@ -536,12 +537,14 @@ class TierOfCache:
         self.tier.count("refused", sum(wish.prefix != b"" for wish in wishes if wish.name in sealed) - len(stored))
         return stored
 
-    def _set_plain(self, cache: Any, wishes: Sequence[Wish], sealed: dict[bytes, Sealed]) -> Steps[set[bytes]]:
+    def _set_plain(
+        self, cache: Any, wishes: Sequence[Wish], sealed: dict[bytes, Sealed], token: bytes
+    ) -> Steps[set[bytes]]:
         """Under the lease: before it is set, and once more after it, in case of an invalidation in between."""
         leased = [wish for wish in wishes if wish.name in sealed and cache._lease_holds(wish.flight.lease)]
         if not leased:
             return set()
-        self._mark(leased, b"\0" * 8)
+        self._mark(leased, token)
         values = [sealed[wish.name] for wish in leased]
         try:
             yield from self.tier.ask("set_many", items_of(values))
@@ -648,19 +651,30 @@ class TierOfCache:
         """Of keys that changed elsewhere, what the tier may have that is older: all of `foreign`, which nobody has
         deleted there, and of `own`, which whoever changed them did, what this machine has set there of late.
 
-        Returns the keys that were removed, and those of them that this machine had set."""
-        names = {name: key for key in (*foreign, *own) if (name := self._name_or_none(key)) is not None}
-        late = [] if self.tier.guarded else list(self._marks.find(list(names)))
-        removed = {name for key in foreign if (name := self._name_or_none(key)) is not None}.union(late)
-        if removed:
-            run(self._remove(list(removed)), self._for_threads(), _nothing)
+        Returns the keys that were removed, and those that this machine had set, and others may have read."""
+        foreign_names = self._names_of(foreign)
+        names = {**foreign_names, **self._names_of(own)}
+        marks = {} if self.tier.guarded else self._marks.find(list(names))
+        removed, late = run(self._remove(list(foreign_names), marks), self._for_threads(), _nothing) if names else ([], [])
         return [names[name] for name in removed], [names[name] for name in late]
 
-    def _remove(self, names: Sequence[bytes]) -> Steps[None]:
+    def _remove(self, foreign: Sequence[bytes], marks: dict[bytes, Mark]) -> Steps[tuple[list[bytes], list[bytes]]]:
+        """What another machine has set since is not ours to remove: it told of that."""
+        late = list(marks)
+        removed = list({**dict.fromkeys(foreign), **dict.fromkeys(late)})
         try:
-            yield from self.tier.ask("delete_many", names)
+            heads = (yield from self.tier.ask("get_heads", late, HEAD)) if late else {}
+            ours = {name: heads[name] == head_of(heads[name][3:4], marks[name].token) for name in late if name in heads}
+            late = [name for name in late if ours.get(name, True)]
+            removed = list({**dict.fromkeys(foreign), **dict.fromkeys(name for name in late if name in ours)})
+            if removed:
+                yield from self.tier.ask("delete_many", removed)
         except Unusable:
-            self.tier.owe(names)
+            self.tier.owe(removed)
+        return removed, late
+
+    def _names_of(self, keys: Iterable[Any]) -> dict[bytes, Any]:
+        return {name: key for key in keys if (name := self._name_or_none(key)) is not None}
 
     def _name_or_none(self, key: Any) -> bytes | None:
         try:
