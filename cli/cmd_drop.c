@@ -9,9 +9,10 @@
 #include "cli.h"
 #include "json.h"
 
-enum { LIMIT, FORCE, TRUST, JSON, OPTION_COUNT };
+enum { LIMIT, CHANNEL, FORCE, TRUST, JSON, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
     [LIMIT] = { "--limit", "NAME", "remove this limit, of which nobody may hold permits" },
+    [CHANNEL] = { "--channel", "NAME", "remove this channel, which nobody may listen to" },
     [FORCE] = { "--force", NULL, "remove the file though processes have it open" },
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [JSON] = { "--json", NULL, "print the result as JSON" },
@@ -80,6 +81,30 @@ static int drop_limit(forebay_arena *arena, const char *path, const char *limit,
     return FB_EXIT_OK;
 }
 
+static int refuse_channel_in_use(forebay_arena *arena, const char *path, const char *channel)
+{
+    forebay_channel_info info;
+    for (uint32_t i = 0; forebay_channel_at(arena, i, &info); i++) {
+        int32_t pid = info.pids[0] != 0 ? info.pids[0] : info.pids[1];
+        if (strcmp(info.name, channel) == 0 && pid != 0)
+            return fb_fail("%s: process %d listens to the channel '%s'; stop it first", path, (int)pid, channel);
+    }
+    return fb_fail("%s: somebody listened to the channel '%s' just now; try again", path, channel);
+}
+
+static int drop_channel(forebay_arena *arena, const char *path, const char *channel, bool as_json)
+{
+    forebay_status status = forebay_channel_drop(arena, channel);
+    if (status == FOREBAY_MISS || !*channel || strlen(channel) > FOREBAY_NAME_MAX)
+        return fb_not_found("%s has no channel '%s'; list them with: forebay stat", path, channel);
+    if (status == FOREBAY_BUSY)
+        return refuse_channel_in_use(arena, path, channel);
+    if (status != FOREBAY_OK)
+        return fb_fail_status(path, status, NULL);
+    print_dropped(path, "channel", channel, as_json);
+    return FB_EXIT_OK;
+}
+
 /* Live handles but this command's own; `*pid_out` is one of theirs. */
 static int other_users(forebay_arena *arena, int32_t *pid_out)
 {
@@ -138,19 +163,22 @@ static int remove_file(forebay_arena *arena, const char *path)
 static int run(const fb_arguments *arguments)
 {
     const char *path = arguments->positional[0], *cache = arguments->positional[1], *limit = arguments->value[LIMIT];
+    const char *channel = arguments->value[CHANNEL];
     bool as_json = arguments->value[JSON] != NULL;
     forebay_arena *arena;
-    if (cache != NULL && limit != NULL)
-        return fb_usage("drop a cache or a limit, not both at once");
+    if ((cache != NULL) + (limit != NULL) + (channel != NULL) > 1)
+        return fb_usage("drop a cache, a limit or a channel, one at once");
     int code = fb_open_sound(path, arguments->value[TRUST] != NULL, &arena);
     if (code != FB_EXIT_OK)
         return code;
     int32_t pid = 0;
-    int others = cache == NULL && limit == NULL ? other_users(arena, &pid) : 0;
+    int others = cache == NULL && limit == NULL && channel == NULL ? other_users(arena, &pid) : 0;
     if (cache != NULL) {
         code = drop_cache(arena, path, cache, as_json);
     } else if (limit != NULL) {
         code = drop_limit(arena, path, limit, as_json);
+    } else if (channel != NULL) {
+        code = drop_channel(arena, path, channel, as_json);
     } else if (others > 0 && arguments->value[FORCE] == NULL) {
         code = refuse_in_use(path, others, pid);
     } else {
@@ -164,13 +192,14 @@ static int run(const fb_arguments *arguments)
 
 const fb_command fb_cmd_drop = {
     .name = "drop",
-    .synopsis = "PATH [CACHE] [--limit NAME] [--force] [--trust] [--json]",
-    .summary = "remove one cache or limit of an arena, or the arena",
-    .details = "Remove the cache CACHE and all its entries from the arena PATH, or the limit NAME:\n"
-               "only while no process holds a permit of it or waits for one. Without either remove\n"
-               "the file: only if it is an arena, and only while no other process has it open,\n"
-               "unless --force is given. Processes that have it open go on with the removed file\n"
-               "and its memory until they close it.\n",
+    .synopsis = "PATH [CACHE] [--limit NAME] [--channel NAME] [--force] [--trust] [--json]",
+    .summary = "remove one cache, limit or channel of an arena, or the arena",
+    .details = "Remove the cache CACHE and all its entries from the arena PATH; or the limit NAME:\n"
+               "only while no process holds a permit of it or waits for one; or the channel NAME: only\n"
+               "while no process listens to it; caches that follow it find nothing from then on.\n"
+               "Without any of them remove the file: only if it is an arena, and only while no other\n"
+               "process has it open, unless --force is given. Processes that have it open go on with\n"
+               "the removed file and its memory until they close it.\n",
     .options = options,
     .option_count = OPTION_COUNT,
     .arguments_min = 1,

@@ -166,6 +166,7 @@ static void print_json(const arena_facts *facts)
         write_cache(&json, &facts->caches[i]);
     fb_json_end_array(&json);
     fb_limits_write(&json, &facts->limits);
+    fb_channels_write(&json, &facts->channels);
     fb_json_end_object(&json);
     fb_json_end(&json);
 }
@@ -270,6 +271,7 @@ static void print_text(const arena_facts *facts)
     print_rows(facts);
     print_caches(facts);
     fb_limits_print(&facts->limits);
+    fb_channels_print(&facts->channels);
 }
 
 static int run(const fb_arguments *arguments)
@@ -298,10 +300,10 @@ static int run(const fb_arguments *arguments)
 const fb_command fb_cmd_stat = {
     .name = "stat",
     .synopsis = "PATH [--trust] [--json | --prometheus]",
-    .summary = "show an arena: its processes, caches, hit ratios, limits, memory",
+    .summary = "show an arena: its processes, caches, hit ratios, limits, channels, memory",
     .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
-               "open (this command among them), its caches, and its limits with who holds permits of\n"
-               "them and who waits. Counters are since the arena was made.\n\n"
+               "open (this command among them), its caches, its limits with who holds permits of them\n"
+               "and who waits, its channels with who listens. Counters are since the arena was made.\n\n"
                "With --prometheus the figures are printed in the text format 0.0.4 of Prometheus, as\n"
                "docs/metrics.md lists them; this command is not counted then. Counters begin at 0\n"
                "again when the arena is made anew, or a cache is dropped and made again: a reset.\n"

@@ -61,6 +61,7 @@ forebay_status fb_arena_facts_gather(forebay_arena *arena, arena_facts *facts)
         return FOREBAY_NOMEM;
     gather_rows(arena, facts);
     gather_caches(arena, facts);
+    fb_channels_gather(arena, &facts->channels);
     return fb_limits_gather(arena, &facts->info, &facts->limits);
 }
 

@@ -7,6 +7,7 @@
 
 #include <forebay/forebay.h>
 
+#include "stat_channels.h"
 #include "stat_limits.h"
 
 typedef struct cache_facts {
@@ -25,6 +26,7 @@ typedef struct arena_facts {
     cache_facts *caches;
     uint32_t cache_count;
     limits_facts limits;
+    channels_facts channels;
 } arena_facts;
 
 /* Gather all but the path; also on failure the caller ends it with

@@ -157,6 +157,33 @@ def test_a_missing_limit_is_not_found(refused, filled, name):
 
 
 def test_a_cache_and_a_limit_at_once_are_a_mistake(refused, filled):
-    assert "not both at once" in refused("drop", filled, "users", "--limit", "database", code=2)
+    assert "one at once" in refused("drop", filled, "users", "--limit", "database", code=2)
+    assert "one at once" in refused("drop", filled, "users", "--channel", "news", code=2)
+    assert "one at once" in refused("drop", filled, "--limit", "database", "--channel", "news", code=2)
     with forebay.open(filled) as arena:
         assert "users" in arena.caches()
+
+
+def test_a_channel_goes_once_nobody_listens(run, run_json, refused, filled):
+    with forebay.open(filled) as arena:
+        channel = arena._channel("news")
+        listener = channel.claim(1000)
+        text = refused("drop", filled, "--channel", "news", code=3)
+        assert f"process {os.getpid()} listens to the channel 'news'; stop it first" in text
+        channel.leave(listener)
+        assert run("drop", filled, "--channel", "news").stdout == f"{filled}: dropped the channel 'news'\n"
+        arena._channel("other")
+        assert run_json("drop", filled, "--channel", "other") == {"path": str(filled), "channel": "other", "dropped": True}
+        assert arena.channels() == {}
+        assert sorted(arena.caches()) == ["plain", "users"]
+
+
+def test_a_channel_of_a_killed_listener_goes(run, filled):
+    hold = "import forebay, os, sys; a = forebay.open(sys.argv[1]); a._channel('news').claim(10**6); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", hold, filled]).returncode == -signal.SIGKILL
+    run("drop", filled, "--channel", "news")
+
+
+@pytest.mark.parametrize("name", ["nope", "", "x" * 48])
+def test_a_missing_channel_is_not_found(refused, filled, name):
+    assert f"has no channel '{name}'" in refused("drop", filled, "--channel", name, code=1)

@@ -241,6 +241,67 @@ def test_limits_are_in_the_order_of_their_names(run_json, path):
         assert [limit["name"] for limit in run_json("stat", path)["limits"]] == ["a", "b", "c"]
 
 
+LISTENING = """
+import sys, forebay
+arena = forebay.open(sys.argv[1])
+channel = arena._channel("news")
+listener = channel.claim(1000)
+assert channel.begin(listener) and channel.beat(listener, channel.now())
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def listening():
+    """Start a process that listens to the channel "news", and has just heard of everything."""
+    started = []
+
+    def listening(path):
+        words = [sys.executable, "-c", LISTENING, os.fspath(path)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "open\n"
+        return process
+
+    yield listening
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_channels_show_with_who_listens_and_how_much_was_heard(run, run_json, path, listening):
+    assert run_json("stat", path)["channels"] == []
+    assert "channels" not in run("stat", path).stdout
+    first, second = listening(path), listening(path)
+    (channel,) = run_json("stat", path)["channels"]
+    assert channel["name"] == "news" and channel["listeners"] == [first.pid, second.pid]
+    assert 0 <= channel["age_ms"] < 60_000
+    text = run("stat", path).stdout
+    assert "channels    1 of 8" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("  news ")]
+    assert line.endswith(f"s ago  pid {first.pid}, pid {second.pid}")
+
+
+def test_who_was_killed_listens_no_more_and_what_it_heard_stays_heard(run, run_json, path, listening):
+    process = listening(path)
+    process.kill()
+    process.wait()
+    (channel,) = run_json("stat", path)["channels"]
+    assert channel["listeners"] == [] and channel["age_ms"] is not None
+    (line,) = [line for line in run("stat", path).stdout.splitlines() if line.startswith("  news ")]
+    assert line.endswith("s ago  nobody")
+
+
+def test_a_channel_that_nobody_heard_was_never_and_names_are_in_order(run, run_json, path):
+    with forebay.open(path) as arena:
+        for name in "bca":
+            arena._channel(name)
+        assert run_json("stat", path)["channels"] == [{"name": name, "age_ms": None, "listeners": []} for name in "abc"]
+        (line,) = [line for line in run("stat", path).stdout.splitlines() if line.startswith("  b ")]
+        assert line.split() == ["b", "never", "nobody"]
+
+
 def test_keys_being_loaded_are_counted(run, run_json, path):
     assert run_json("stat", path)["leases_held"] == 0
     with forebay.open(path) as arena:

@@ -97,6 +97,63 @@ static inline void exercise_limits(forebay_arena *arena)
     (void)!forebay_limit_drop(arena, "absent");
 }
 
+/* Listen to a channel, after whoever it may have had; a listener of anything at all does no harm. */
+static inline void exercise_listening(forebay_channel *channel)
+{
+    forebay_listener listeners[3] = {{{0}}, {{0}}, {{UINT64_MAX, UINT64_MAX}}};
+    for (size_t i = 0; i < 2; i++)
+        (void)!forebay_channel_claim(channel, i == 0 ? 0 : 1000, &listeners[i]);
+    for (size_t i = 0; i < 3; i++) {
+        (void)!forebay_channel_join(channel, &listeners[i], 0);
+        (void)!forebay_channel_begin(channel, &listeners[i]);
+        (void)!forebay_channel_beat(channel, &listeners[i], i == 1 ? UINT64_MAX : forebay_channel_now(channel));
+        (void)forebay_channel_age(channel);
+    }
+    forebay_channel_leave(channel, &listeners[0]);
+}
+
+static inline void exercise_channel(forebay_arena *arena, const char *name, forebay_cache *cache)
+{
+    static char value[16];
+    char follower[FOREBAY_NAME_MAX + 1];
+    size_t length;
+    uint64_t left, cursor = 0;
+    forebay_kind kind;
+    forebay_view view;
+    forebay_channel *channel = NULL;
+    if (forebay_channel_open(arena, name, &channel, NULL) != FOREBAY_OK)
+        return;
+    for (uint64_t most = 0; most < 3; most++) { /* before anything was heard, after, and whatever was */
+        (void)!forebay_cache_follow(cache, channel, most == 2 ? UINT64_MAX : most * 1000);
+        (void)!forebay_get_into(cache, "a", 1, value, sizeof value, &length, &kind);
+        (void)!forebay_ttl_left(cache, "a", 1, &left);
+        (void)!forebay_scan(cache, &cursor, 10, exercise_visit, NULL);
+        if (forebay_view_open(cache, "a", 1, &view) == FOREBAY_OK)
+            forebay_view_close(&view);
+        exercise_listening(channel);
+        for (uint32_t i = 0; i < 4; i++)
+            (void)forebay_channel_follower(channel, i, follower);
+    }
+    forebay_channel_close(channel);
+}
+
+static inline void exercise_channels(forebay_arena *arena)
+{
+    forebay_cache *cache = NULL;
+    forebay_channel_info info;
+    volatile size_t length = 0;
+    for (uint32_t i = 0; i < 16 && forebay_channel_at(arena, i, &info); i++)
+        length = length + strlen(info.name);
+    for (size_t i = 0; i < 2; i++) { /* its channel is "news" in the sound arena */
+        if (forebay_cache_open(arena, "following", NULL, &cache, NULL) != FOREBAY_OK)
+            return;
+        exercise_channel(arena, i == 0 ? "news" : "other news", cache);
+        forebay_cache_close(cache);
+    }
+    (void)!forebay_channel_drop(arena, "news");
+    (void)!forebay_channel_drop(arena, "other news");
+}
+
 static inline void exercise_cache(forebay_cache *cache, unsigned sets)
 {
     forebay_view views[3];
@@ -164,6 +221,7 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
     (void)forebay_arena_get_info(arena, &info);
     (void)forebay_arena_rows(arena, rows, 64);
     exercise_limits(arena);
+    exercise_channels(arena);
     if (forebay_cache_open(arena, "fuzz", NULL, &cache, &error) == FOREBAY_OK) {
         exercise_cache(cache, sets);
         forebay_cache_close(cache);
@@ -236,6 +294,28 @@ static inline bool exercise_make_limits(forebay_arena *arena)
     return good;
 }
 
+/* Channels: one that was only made, one to which what will be nobody's row listened, and the cache that follows it. */
+static inline bool exercise_make_channels(forebay_arena *arena)
+{
+    forebay_channel *channel = NULL;
+    forebay_cache *cache = NULL;
+    forebay_listener listener;
+    if (forebay_channel_open(arena, "idle news", &channel, NULL) != FOREBAY_OK)
+        return false;
+    forebay_channel_close(channel);
+    bool good = forebay_channel_open(arena, "news", &channel, NULL) == FOREBAY_OK
+                && forebay_cache_open(arena, "following", NULL, &cache, NULL) == FOREBAY_OK
+                && forebay_cache_follow(cache, channel, 3600000) == FOREBAY_OK
+                && forebay_channel_claim(channel, 1000, &listener) == FOREBAY_OK
+                && forebay_channel_begin(channel, &listener) == FOREBAY_OK
+                && forebay_channel_beat(channel, &listener, forebay_channel_now(channel)) == FOREBAY_OK
+                && forebay_set(cache, "a", 1, "1", 1, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET) == FOREBAY_OK;
+    if (cache != NULL)
+        forebay_cache_close(cache);
+    forebay_channel_close(channel);
+    return good;
+}
+
 /* A small arena with entries of every sort, as `path`. */
 static inline bool exercise_make(const char *path, unsigned entries)
 {
@@ -271,7 +351,7 @@ static inline bool exercise_make(const char *path, unsigned entries)
         good = forebay_set(cache, &i, sizeof i, value, 30 + i % 500, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET) == FOREBAY_OK;
     if (cache != NULL)
         forebay_cache_close(cache);
-    return exercise_make_limits(arena) && exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
+    return exercise_make_channels(arena) && exercise_make_limits(arena) && exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
 }
 
 #endif

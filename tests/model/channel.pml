@@ -15,7 +15,8 @@
  * it; with 2 it is no business of the cache, whose reader knows the old one.
  *
  * A claim may be taken from one that listens, and such a one's moments are as true as ever: that it
- * beats no more is for the next channel's sake, and for a process that has its row and does not listen.  BAD_* are mutants that spin must find wrong. */
+ * beats no more is for the next channel's sake, and for a process that has its row and does not listen.
+ * BAD_* are mutants that spin must find wrong. */
 #ifndef LISTENERS
 #define LISTENERS 2
 #endif
