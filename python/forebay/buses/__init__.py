@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from forebay.buses._postgres_bus import Postgres as Postgres
     from forebay.buses._postgres_triggers import install_trigger as install_trigger
     from forebay.buses._postgres_triggers import remove_trigger as remove_trigger
-    from forebay.buses._redis import Redis as Redis
+    from forebay.buses._redis_bus import Redis as Redis
 
 __all__ = ["Bus", "Postgres", "Redis", "install_trigger", "remove_trigger"]
 
 _LATE = {
     "Bus": "forebay.buses._bus",
     "Postgres": "forebay.buses._postgres_bus",
-    "Redis": "forebay.buses._redis",
+    "Redis": "forebay.buses._redis_bus",
     "install_trigger": "forebay.buses._postgres_triggers",
     "remove_trigger": "forebay.buses._postgres_triggers",
 }

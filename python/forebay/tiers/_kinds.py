@@ -36,7 +36,7 @@ class Redis(Tier):
         _check(client, ("redis", "valkey"), "forebay.tiers.Redis takes a client of redis-py or valkey-py")
         super().__init__(client, prefix=prefix, max_age=max_age, max_stale=max_stale, compress=compress)
         if coherent:
-            from forebay.buses._redis import TrackingBus
+            from forebay.buses._redis_bus import TrackingBus
 
             self.bus = TrackingBus(self)
 

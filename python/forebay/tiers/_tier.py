@@ -686,7 +686,7 @@ class TierOfCache:
         if not self.tier.asynchronous:
             return self.tier.store
         if self._twin is None:
-            from forebay.buses._redis import Server
+            from forebay.buses._redis_bus import Server
 
             self._twin = Server(self.tier.client).store()
         return self._twin

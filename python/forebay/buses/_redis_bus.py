@@ -43,7 +43,7 @@ class Server:
 
     def session(self, prefixes: list[bytes]) -> Session:
         if self.is_cluster:
-            from forebay.buses._redis_cluster import ClusterSession
+            from forebay.buses._cluster_session import ClusterSession
 
             return ClusterSession(self, prefixes)
         pool = self.client.connection_pool
@@ -59,7 +59,7 @@ class Server:
         """A client for threads of what an asyncio client is of."""
         module = importlib.import_module(self.driver)
         if self.is_cluster:
-            from forebay.buses._redis_cluster import twin_of
+            from forebay.buses._cluster_session import twin_of
 
             return twin_of(self.driver, self.client)
         pool = self.client.connection_pool

@@ -17,7 +17,7 @@ from forebay.buses._bus import Changed, Event, Everything, Pong
 from forebay.buses._redis_sessions import Tracked, connection_like, kind_and_options
 
 if TYPE_CHECKING:
-    from forebay.buses._redis import Server
+    from forebay.buses._redis_bus import Server
 
 Topology = frozenset[tuple[str, int, str]]  # of primaries: host, port, slots
 
