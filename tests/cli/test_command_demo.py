@@ -34,6 +34,13 @@ def test_all_arguments_and_the_exit_code_are_handed_through(run, package):
 def test_the_demo_of_the_package_answers(run):
     text = run("demo", "--help", env=os.environ | {"FOREBAY_PYTHON": sys.executable}).stdout
     assert "--workers" in text and "--seconds" in text
+    assert "--origin" in text and "postgresql://" in text and "--tier" in text and "redis+cluster://host:port" in text
+
+
+@pytest.mark.parametrize("option, engine", [("--origin", "memcached"), ("--tier", "sqlite"), ("--tier", "ftp://host")])
+def test_an_engine_that_there_is_not_is_refused_with_those_that_there_are(run, option, engine):
+    done = run("demo", option, engine, env=os.environ | {"FOREBAY_PYTHON": sys.executable}, code=2)
+    assert f"argument {option}: is one of " in done.stderr and "redis://..." in done.stderr
 
 
 def test_the_interpreter_beside_the_command_is_preferred(command, package, tmp_path):

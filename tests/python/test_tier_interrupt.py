@@ -87,7 +87,7 @@ def test_at_every_line(name, there, server):
     source = Source()
     machine = machine_on(server, source)
     for number in itertools.count(1):
-        machine.tier._owed.clear()
+        machine.tier._debts.clear()
         source.rows[1] = "old"
         machine.cache.set(1, "old") if there else machine.cache.delete(1)
         if there and name == "fetch":

@@ -10,6 +10,7 @@ behind it is what workers read?
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from array import array
@@ -22,7 +23,7 @@ from typing import Any
 from forebay.demo import engines, origins
 from forebay.demo.data import COLUMNS, FILE, SEED, SEQUENCE_LENGTH, ZIPF_EXPONENT
 from forebay.demo.engines import Engine
-from forebay.demo.machines_worker import CHANGED, CHANGES, MACHINES, PACE, PAGE, TICK, TTL, WANTED, WORKERS, Places
+from forebay.demo.machines_worker import CHANGED, CHANGES, MACHINES, PACE, PAGE, TICK, TTL, WANTED, WORKERS, Places, tier_of
 from forebay.demo.processes import DemoError, Run, duration, lost, results_of
 from forebay.demo.tables import count, print_lost, print_table, ratio
 
@@ -69,6 +70,24 @@ def fill(run: Run, origin: origins.Origin, kind: str) -> list[int]:
     origin.drop()  # of a demo that was killed
     origin.fill(noted())
     return ids
+
+
+@contextlib.contextmanager
+def answering(what: str) -> Iterator[None]:
+    """DemoError instead of a driver's exceptions, whichever driver it is."""
+    try:
+        yield
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise DemoError(f"the {what} does not answer: {type(error).__name__}: {text}") from error
+
+
+def require_tier(engine: Engine) -> None:
+    with answering("tier"):
+        tier = tier_of(engine, "forebay-demo:")
+        if tier is not None:
+            tier.store.ping()
+            tier.client.close()
 
 
 # ------------------------------------------------------------------- measuring
@@ -135,9 +154,12 @@ def measure(run: Run) -> dict[str, Any]:
     tier = engines.start(run.options.tier, "tier", run.resources, run.progress)
     places = Places(run.folder / "machines")
     places.folder.mkdir(mode=0o700)
-    database = origins.connect(origin)
+    require_tier(tier)
+    with answering("origin"):
+        database = origins.connect(origin)
     try:
-        ids = fill(run, database, origin.kind)
+        with answering("origin"):
+            ids = fill(run, database, origin.kind)
         rows = len(ids)
         changed = write_sequences(places, ids)
         ways = {}
@@ -151,7 +173,8 @@ def measure(run: Run) -> dict[str, Any]:
                 "rows_wanted": min(WANTED, rows), "ttl_seconds": TTL, "changed_rows": len(changed), "ways": ways}  # fmt: skip
     finally:
         if not origin.own:
-            database.drop()
+            with contextlib.suppress(Exception):  # what ended the part may be that it does not answer
+                database.drop()
         database.close()
 
 

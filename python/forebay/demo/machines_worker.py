@@ -85,7 +85,7 @@ def tier_of(engine: Engine, prefix: str) -> Any:
 
 def _memcached(url: str) -> Any:
     """memcached://host:port[,host:port]"""
-    import pymemcache
+    import pymemcache  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     options = {"timeout": TIMEOUT, "connect_timeout": TIMEOUT}
     places = url.removeprefix("memcached://").rstrip("/").split(",")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,16 +110,30 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Blocked, for children to inherit; and noted where the kernel gives one to another thread of this process (a
+    driver's), whereupon the handler would run in this one all the same."""
+    noted: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, frame: noted.append(number)) for number in SIGNALS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
+
+
 def start_worker(resources: Resources, module: str, spec: dict[str, Any]) -> Worker:
     """Signals wait meanwhile: else a process could start that nobody knows of.
 
     The child inherits the blocked SIGINT, so Ctrl-C is the parent's alone."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
+    with signals_held():
         worker = Worker(module, spec)
         resources.workers.append(worker)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     return worker
 
 

@@ -31,8 +31,9 @@ class Debts:
     def __contains__(self, name: bytes) -> bool:
         return name in self._names
 
-    def owe(self, names: Iterable[bytes], most: int = MOST) -> list[bytes]:
-        """Returns those that there is no room for."""
+    def owe(self, names: Iterable[bytes], most: int | None = None) -> list[bytes]:
+        """Returns those that there is no room for; most: MOST."""
+        most = MOST if most is None else most
         with self._lock:
             rest: list[bytes] = []
             for name in names:
