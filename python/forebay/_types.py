@@ -49,7 +49,7 @@ class LimitShare(TypedDict):
 
 
 class ChannelInfo(TypedDict):
-    """Of Arena.channels()."""
+    """Of one channel in Arena.channels(): seconds since it was heard, and the pids of those who listen."""
 
     age: float | None
     listeners: list[int]

@@ -17,7 +17,7 @@ import valkey
 
 import forebay
 from buses import Machine, Machines, until
-from forebay.buses import _redis as module
+from forebay.buses import _redis_bus as module
 from forking import fork_to_run, wait_for
 
 KEYS = [1, "x", "", b"\0", (1, "y"), True, -(10**40), "ä%:*", "*", "~", "'"]

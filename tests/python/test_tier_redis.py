@@ -510,7 +510,7 @@ def test_an_interrupt_in_a_load_leaves_nothing_that_lasts(make, server, source):
     taken, lease = machine.cache._lease_take(2, 1000)
     assert taken == 1
     machine.cache._lease_end(lease)
-    until(lambda: server.call("GET", machine.name(1)) is None or server.call("GET", machine.name(1))[3:4] == VALUE)
+    until(lambda: (there := server.call("GET", machine.name(1))) is None or there[3:4] == VALUE)
 
 
 def test_an_interrupted_write_leaves_no_old_value_here(make, server, source, monkeypatch):
@@ -645,6 +645,7 @@ def test_a_value_that_could_not_be_set_is_owed(make, own_server, source):
     here = make(own_server.unix_path, source, timeout=TIMEOUT, tier_options={"max_stale": 60})
     there = make(own_server.unix_path, source, tier_options={"max_stale": 60})
     here.cache.set(1, "old")
+    heard(here)
     own_server.call("CONFIG", "SET", "maxmemory", "1")
     here.cache.set(1, "new")
     assert here.cache.get(1) == "new" and here.tier.stats()["owed"] == 1

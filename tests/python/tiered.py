@@ -74,12 +74,6 @@ class Machine:
         """Wait until reads find what is there."""
         until(lambda: (age := self.listener.channel.age()) is not None and age < 300)
 
-    def settles(self):
-        """Wait until what the server said until now was heard."""
-        channel = self.listener.channel
-        now = channel.now()
-        until(lambda: (age := channel.age()) is not None and channel.now() - age > now)
-
     def name(self, key):
         return self.cache._loading.flights.tier.name_of(key)
 

@@ -160,7 +160,7 @@ class Redis(Origin):
         while some := list(itertools.islice(left, self.SOME)):
             with self.client.pipeline(transaction=False) as pipeline:
                 for row in some:
-                    pipeline.hset(self.NAME.format(row[KEY]), mapping=row)  # type: ignore[arg-type,unused-ignore]  # str, int, float
+                    pipeline.hset(self.NAME.format(row[KEY]), mapping=dict(row))  # type: ignore[arg-type,unused-ignore]  # str, int, float
                 pipeline.execute()
 
     def source(self) -> Callable[[list[int]], Any]:

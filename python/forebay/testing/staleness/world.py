@@ -91,7 +91,7 @@ class World:
     ) -> None:
         self.folder = folder
         self.keys = keys
-        self._orders = {"keys": keys, "max_stale": max_stale, "changes": changes, "load_seconds": load_seconds}
+        self._orders: dict[str, Any] = {"keys": keys, "max_stale": max_stale, "changes": changes, "load_seconds": load_seconds}
         self._orders["history"] = str(folder / "history")
         self.history = History(folder / "history", keys)
         self.processes: list[subprocess.Popen[bytes]] = []
