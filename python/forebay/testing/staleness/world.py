@@ -100,7 +100,7 @@ class World:
 
     def start(self, role: str, machine: Machine, **orders: Any) -> subprocess.Popen[bytes]:
         orders = {**self._orders, **orders, "role": role, "arena": str(machine.arena), "tier": machine.tier}
-        process = subprocess.Popen([sys.executable, "-m", "forebay.testing.staleness.worker", json.dumps(orders)], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-m", "forebay.testing.staleness.staleness_worker", json.dumps(orders)], stdin=subprocess.DEVNULL)
         self.processes.append(process)
         if role == "change":
             self._changers.append(process)
