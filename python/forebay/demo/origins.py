@@ -106,6 +106,7 @@ class Postgres(Origin):
 
 class Cassandra(Origin):
     KEYSPACE = "forebay_demo"
+    PLACE = f"{KEYSPACE}.{TABLE}"
 
     def __init__(self, url: str) -> None:
         from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -115,27 +116,26 @@ class Cassandra(Origin):
         profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=PATIENCE)
         self.cluster = Cluster([place.hostname], place.port or 9042, execution_profiles={EXEC_PROFILE_DEFAULT: profile})
         self.session = self.cluster.connect()
-        self.session.execute(
-            f"CREATE KEYSPACE IF NOT EXISTS {self.KEYSPACE} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
-        )
-        self.session.set_keyspace(self.KEYSPACE)
         self._update: Any = None
 
     def fill(self, rows: Iterable[Row]) -> None:
         from cassandra.concurrent import execute_concurrent_with_args  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
+        self.session.execute(
+            f"CREATE KEYSPACE IF NOT EXISTS {self.KEYSPACE} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+        )
         kinds = {"double precision": "double", "integer": "int"}
         columns = ", ".join(f"{name} {kinds.get(kind, kind)}" for name, kind in zip(NAMES, TYPES))
-        self.session.execute(f"CREATE TABLE {TABLE} ({columns}, PRIMARY KEY ({KEY}))")
-        insert = self.session.prepare(f"INSERT INTO {TABLE} ({SELECTED}) VALUES ({', '.join('?' * len(NAMES))})")
+        self.session.execute(f"CREATE TABLE {self.PLACE} ({columns}, PRIMARY KEY ({KEY}))")
+        insert = self.session.prepare(f"INSERT INTO {self.PLACE} ({SELECTED}) VALUES ({', '.join('?' * len(NAMES))})")
         execute_concurrent_with_args(self.session, insert, [tuple(row.values()) for row in rows])
 
     def source(self) -> Callable[[list[int]], Any]:
-        return forebay.sources.Cassandra(self.session, table=TABLE, key=KEY)
+        return forebay.sources.Cassandra(self.session, table=(self.KEYSPACE, TABLE), key=KEY)
 
     def change(self, key: int, version: int) -> None:
         if self._update is None:
-            self._update = self.session.prepare(f"UPDATE {TABLE} SET version = ? WHERE {KEY} = ?")
+            self._update = self.session.prepare(f"UPDATE {self.PLACE} SET version = ? WHERE {KEY} = ?")
         self.session.execute(self._update, (version, key))
 
     def drop(self) -> None:
