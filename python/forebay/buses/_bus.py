@@ -5,43 +5,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from forebay.buses._events import Session
 from forebay.buses._listening import BEAT, Listener, listener_of
 
 
 BEGIN = 0.5  # seconds for somebody to listen: what is loaded before that is forgotten
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Of a message: the entries that are not what they were, by the names that the bus has for them."""
-
-    names: Sequence[bytes]
-
-
-class Everything:
-    """Messages may be missing, or all entries are gone."""
-
-
-class Pong:
-    """The answer to the last ping; all messages before it were read."""
-
-
-Event = Changed | Everything | Pong
-
-
-class Session(Protocol):
-    """A subscription.  One thread uses it."""
-
-    def ping(self) -> None:
-        """Have a Pong come behind all that was said until now."""
-
-    def read(self, seconds: float) -> list[Event]:
-        """What came; waits for it for so long."""
-
-    def close(self) -> None: ...
 
 
 class Bus:

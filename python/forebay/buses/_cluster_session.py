@@ -13,7 +13,7 @@ import importlib
 import selectors
 from typing import TYPE_CHECKING, Any
 
-from forebay.buses._bus import Changed, Event, Everything, Pong
+from forebay.buses._events import Changed, Event, Everything, Pong
 from forebay.buses._redis_sessions import Tracked, connection_like, kind_and_options
 
 if TYPE_CHECKING:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from forebay._core import Error
 from forebay._log import buses as log
+from forebay.buses._events import Changed, Everything, Pong
 
 if TYPE_CHECKING:
-    from forebay.buses._bus import Bus, Session
+    from forebay.buses._bus import Bus
+from forebay.buses._events import Session
 
 POLL = 0.1  # seconds between looks whether a listener is needed
 BEAT = 0.05  # between pings
+GATHER = 0.002  # after a message, for others to come: they are looked at together
 QUIET_MS = 500  # after which a listener that lives, but may be stopped, is replaced
 JOIN = 0.25  # for the other listener to be heard
 PONG = 2.0  # for an answer
@@ -147,7 +150,11 @@ class Listener:
             self._tried.set()
             end = time.monotonic() + self._bus.beat
             while (left := end - time.monotonic()) > 0 and not self._stop.is_set():
-                work.handle(session.read(left))
+                events = session.read(left)
+                if events and not isinstance(events[0], Pong):
+                    time.sleep(GATHER)
+                    events += session.read(0)
+                work.handle(events)
 
 
 class Work:
@@ -183,8 +190,6 @@ class Work:
 
     def handle(self, events: list[Any]) -> bool:
         """Is a Pong among them?"""
-        from forebay.buses._bus import Changed, Everything, Pong
-
         has_pong = False
         names: dict[bytes, None] = {}
         for event in events:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from forebay._core import _decode_key, _encode_key
-from forebay.buses._bus import Changed, Event, Pong, Session
+from forebay.buses._events import Changed, Event, Pong, Session
 from forebay.buses._postgres_wire import Wire, quoted
 from forebay.buses._telling import EVERY, Message, TellingBus, message_of
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from forebay._log import buses as log
 from forebay._core import _encode_key
 from forebay._loading_options import Options
-from forebay.buses._bus import Bus, Session
+from forebay.buses._bus import Bus
+from forebay.buses._events import Session
+from forebay.buses._listening import BEAT
 from forebay.buses._listening import followers_of
 from forebay.buses._redis_sessions import ServerSession, connection_like, kind_and_options
 from forebay.buses._telling import EVERY, Message, TellingBus, message_of
@@ -77,6 +79,8 @@ class TrackingBus(Bus):
         self._followed: weakref.WeakKeyDictionary[Any, dict[tuple[str, int], tuple[Any, TierOfCache]]] = weakref.WeakKeyDictionary()
         self._store: Store | None = None
         super().__init__("redis", tier.names.prefix, tier.store.describe, tier.max_stale)
+        if self._server.is_cluster:
+            self.beat = 2 * BEAT  # each asks all primaries
 
     def tell(self, cache: Any, keys: Iterable[Any]) -> None:
         """The tier was told, and tells."""

@@ -13,7 +13,7 @@ import importlib
 import selectors
 from typing import Any
 
-from forebay.buses._bus import Changed, Event, Everything, Pong
+from forebay.buses._events import Changed, Event, Everything, Pong
 
 _TOPIC = b"__redis__:invalidate"
 _UNFIT = (  # of a client's connections: what is of no use to one that listens
