@@ -475,8 +475,6 @@ class Flights:
 
     def call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         """Run what loads; the results in the order of the flights, Failed where there is an error for a key."""
-        if self.listener is not None:
-            self.listener.ensure()
         if _tracing.tracer is None:
             return self._call(cache, flights)
         with traced_load(cache, len(flights)) as results:
@@ -484,6 +482,8 @@ class Flights:
         return results
 
     def _call(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        if self.listener is not None:
+            self.listener.ensure()
         if self.tier is not None:
             found: list[Any] = self.tier.load(cache, flights, self._load_parts)
             return found
@@ -491,8 +491,6 @@ class Flights:
 
     async def call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
         """call() with a coroutine function."""
-        if self.listener is not None:
-            self.listener.ensure()
         if _tracing.tracer is None:
             return await self._call_async(cache, flights)
         with traced_load(cache, len(flights)) as results:
@@ -500,6 +498,8 @@ class Flights:
         return results
 
     async def _call_async(self, cache: Any, flights: Sequence[Flight]) -> list[Any]:
+        if self.listener is not None:
+            self.listener.ensure()
         if self.tier is not None:
             found: list[Any] = await self.tier.aload(cache, flights, self._load_parts_async)
             return found

@@ -216,7 +216,9 @@ def test_arena_and_cache_are_made_by_open_only():
     with pytest.raises(TypeError, match="Arena.cache"):
         forebay.Cache()
     with pytest.raises(TypeError):
-        type("Sub", (forebay.Cache,), {})
+        type("Sub", (forebay.Arena,), {})
+    with pytest.raises(TypeError, match="Arena.cache"):  # what is made of Cache, as SharedCache, is no other way to a cache
+        type("Sub", (forebay.Cache,), {})()
 
 
 @pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
