@@ -22,6 +22,8 @@ from forebay.buses._postgres_bus import payload_of, read_payload
 from forebay.buses._telling import EVERY, Message
 from forking import fork_to_run, wait_for
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 KEYS = [1, "x", "", b"\0", (1, "y", (b"z",)), True, -(10**40), "ä\0\ud800'\"\\", uuid.UUID(int=7), datetime.date(2024, 2, 29), "*"]
 
 

@@ -20,6 +20,8 @@ from buses import Machine, Machines, until
 from forebay.buses import _redis_bus as module
 from forking import fork_to_run, wait_for
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 KEYS = [1, "x", "", b"\0", (1, "y"), True, -(10**40), "ä%:*", "*", "~", "'"]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import forebay
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "coherence.md"
 
 

@@ -15,6 +15,8 @@ import redis
 from forebay.testing import proxy as proxy_module
 from forebay.testing.proxy import Proxy
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 SECONDS = 30  # until something that must happen has happened
 A_WHILE = 0.2  # in which something that must not happen would
 

@@ -19,6 +19,7 @@ import redis
 from forebay.testing import servers
 from forebay.testing.servers import _ports, _postgres, _programs, _resp
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
 
 
 def start_valkey(folder, *options, **arguments):

@@ -14,6 +14,8 @@ import pytest
 from forebay.testing import servers
 from forebay.testing.servers import _cassandra, _programs
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 needs_cassandra = pytest.mark.cassandra
 
 

@@ -14,6 +14,8 @@ from forebay.testing import servers
 from forebay.testing.servers import _ports
 from redis.cluster import ClusterNode as Place
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 
 @pytest.fixture
 def cluster(redis_cluster):

@@ -4,7 +4,10 @@
 import doctest
 from pathlib import Path
 
+import pytest
 import redis
+
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "test-servers.md"
 

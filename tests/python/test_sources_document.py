@@ -7,6 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 PEOPLE = [(1, "Ada", "compilers"), (2, "Grace", "compilers"), (3, "Alan", None)]
 

@@ -25,6 +25,8 @@ from forebay.sources import Postgres, SourceError
 from forebay.testing import servers
 from pooled import Call, until
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 SYNC = ("function", "psycopg_pool", "forebay.pools", "forebay.Pool")
 ASYNC = ("coroutine function", "psycopg_pool async", "forebay.pools async", "asyncpg function", "asyncpg", "forebay.pools.asyncpg")
 TOKENS = [uuid.UUID(int=number) for number in range(1, 101)]

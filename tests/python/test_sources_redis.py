@@ -17,6 +17,8 @@ import forebay
 from forebay.sources import Redis, SourceError
 from forebay.testing import servers
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 CLIENTS = {
     "redis": redis.Redis, "valkey": valkey.Valkey, "redis.asyncio": redis.asyncio.Redis, "valkey.asyncio": valkey.asyncio.Valkey,
 }  # fmt: skip

@@ -21,6 +21,8 @@ from forwarder import Forwarder, turns_of
 from pooled import Call
 from store_calls import HOLD_SECONDS, Promises, hold, names_of, raises_in_time
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 try:
     import pylibmc
 except ImportError:  # it is built from its source, with libmemcached

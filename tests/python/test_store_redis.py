@@ -25,6 +25,8 @@ from forwarder import Forwarder, turns_of
 from pooled import Call
 from store_calls import HOLD_SECONDS, VALUES, Loop, Promises, Waiting, hold, names_of, raises_in_time
 
+pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
+
 CLASSES = {
     ("redis", "sync"): redis.Redis, ("redis", "asyncio"): redis.asyncio.Redis,
     ("valkey", "sync"): valkey.Valkey, ("valkey", "asyncio"): valkey.asyncio.Valkey,
