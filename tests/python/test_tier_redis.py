@@ -707,7 +707,7 @@ def test_a_loader_that_is_killed_holds_nobody_up_for_long(make, server, folder):
     machine = make(server.unix_path, source, arena=forebay.open(path, "16MiB"), load_timeout=1.0)
     other = make(server.unix_path, source)
     assert machine.cache.fetch(1) == other.cache.fetch(1) == source.value_of(1)
-    until(lambda: server.call("EXISTS", machine.name(1)) == 0 or open_envelope(server.call("GET", machine.name(1))).state != PLACEHOLDER)
+    until(lambda: (there := server.call("GET", machine.name(1))) is None or open_envelope(there).state != PLACEHOLDER)
     machine.cache.delete(1), other.cache.delete(1)
     assert machine.cache.fetch(1) == source.value_of(1)
     assert open_envelope(server.call("GET", machine.name(1))).state == VALUE

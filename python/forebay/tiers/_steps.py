@@ -64,7 +64,11 @@ def run(steps: Steps[_R], store: Any, load: Callable[[Sequence[Any]], Any]) -> _
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     finally:
-        steps.close()
+        try:
+            steps.close()
+        except BaseException:  # an interrupt
+            steps.close()
+            raise
 
 
 async def arun(steps: Steps[_R], store: Any, load: Callable[[Sequence[Any]], Awaitable[Any]]) -> _R:
@@ -80,4 +84,8 @@ async def arun(steps: Steps[_R], store: Any, load: Callable[[Sequence[Any]], Awa
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     finally:
-        steps.close()
+        try:
+            steps.close()
+        except BaseException:  # an interrupt
+            steps.close()
+            raise

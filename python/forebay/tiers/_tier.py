@@ -588,7 +588,7 @@ class TierOfCache:
         token = new_token()
         try:
             self._take_leases(cache, values)
-            self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
+            self._mark_writes(values, token)
             if not (yield from self._usable(self._set(cache, values, token))):
                 self.tier.owe(value.name for value in values)
                 seconds = seconds if self.tier.max_stale is None else min(seconds, self.tier.max_stale)
@@ -611,6 +611,10 @@ class TierOfCache:
                     value.lease = lease if taken > 0 else b""
                     break
                 cache._lease_break(value.key)
+
+    def _mark_writes(self, values: Sequence[Sealed], token: bytes) -> None:
+        # not in the caller's `try`: 3.12 does not see that an interrupt in a list that is made there is within it
+        self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
 
     def _store_here(self, cache: Any, values: Sequence[Sealed], seconds: float) -> None:
         for value in values:
