@@ -10,7 +10,6 @@ from typing import Any
 from forebay.buses._events import Session
 from forebay.buses._listening import BEAT, Listener, listener_of
 
-
 BEGIN = 0.5  # seconds for somebody to listen: what is loaded before that is forgotten
 
 
