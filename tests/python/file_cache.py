@@ -273,11 +273,11 @@ class DiesWithItsWriter(FileCache):
     """Forgets everything when a writer was killed: its lock file is left."""
 
     def set(self, key, value, ttl=None):
-        mark = self.folder / "writing"
-        if mark.exists() and not Path(f"/proc/{mark.read_text()}").exists():
+        marks = [mark for mark in os.listdir(self.folder) if mark.startswith("writing-")]
+        if any(not Path("/proc", mark.removeprefix("writing-")).exists() for mark in marks):
             for _, _, path in self.sizes():
                 Path(path).unlink(missing_ok=True)
-        mark.write_text(str(os.getpid()))
+        (self.folder / f"writing-{os.getpid()}").touch()  # at once there or not: a kill leaves no half of it
         super().set(key, value, ttl)
 
 
