@@ -37,7 +37,7 @@ bench: build
 
 soak:
 	tools/setup build test
-	build/venv/bin/python tools/test --soak $(or $(SECTIONS),torture stress step model tsan python)
+	build/venv/bin/python tools/test --soak $(or $(SECTIONS),torture stress step model tsan python servers)
 
 fuzz: SECONDS = 600
 fuzz:

@@ -13,7 +13,7 @@ import pytest
 import forebay
 
 psycopg = pytest.importorskip("psycopg")
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 EVERYTHING = """
     SELECT n AS id, n % 2 = 0 AS flag, n::float8 / 7 AS score, 'naïve ' || n AS name, decode(lpad(to_hex(n), 8, '0'), 'hex') AS raw,

@@ -15,6 +15,8 @@ from backends import Database, Watch, akeeps, stopped, storm
 from forebay.pools.asyncpg import Pool, create_pool
 from forking import fork_to_run, wait_for
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def database(postgres):

@@ -10,6 +10,8 @@ import pytest
 
 from backends import Database
 
+pytestmark = pytest.mark.long
+
 PROLOGUE = """
     import json, os, sys, threading
     import django

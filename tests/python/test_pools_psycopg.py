@@ -24,6 +24,8 @@ from forebay.pools.psycopg import AsyncConnectionPool, ConnectionPool, PoolClose
 from forking import fork_to_run, wait_for
 from pooled import Call, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def database(postgres):

@@ -13,6 +13,8 @@ from forebay.testing import servers
 from forking import fork_to_run, wait_for
 from pooled import Call, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def server(memcached_server):

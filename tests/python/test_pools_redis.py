@@ -20,6 +20,8 @@ from forebay.testing import servers
 from forking import fork_to_run, wait_for
 from pooled import Call, until
 
+pytestmark = pytest.mark.long
+
 DRIVERS = {"redis": (redis, forebay.pools.redis, redis.Redis), "valkey": (valkey, forebay.pools.valkey, valkey.Valkey)}
 
 

@@ -15,6 +15,8 @@ import forebay.pools.valkey_asyncio
 from backends import Watch, akeeps, stopped, storm
 from forking import fork_to_run, wait_for
 
+pytestmark = pytest.mark.long
+
 DRIVERS = {
     "redis": (redis, forebay.pools.redis_asyncio, redis.asyncio.Redis),
     "valkey": (valkey, forebay.pools.valkey_asyncio, valkey.asyncio.Valkey),

@@ -19,6 +19,8 @@ from forebay.pools.sqlalchemy import AsyncForebayPool, ForebayPool, poolclass
 from forking import fork_to_run, wait_for
 from pooled import Call, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def database(postgres):

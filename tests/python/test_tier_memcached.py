@@ -15,6 +15,8 @@ from forking import fork_to_run, wait_for
 from pooled import Call
 from tiered import LONG, Machine, Source, until
 
+pytestmark = pytest.mark.long
+
 TIMEOUT = 0.3
 KINDS = ["plain", "pooled", "hash", "pylibmc"]
 

@@ -19,6 +19,8 @@ from forwarder import Forwarder, turns_of
 from pooled import Call
 from tiered import LONG, Machine, Source, until
 
+pytestmark = pytest.mark.long
+
 TIMEOUT = 0.3  # of clients that are to fail
 
 

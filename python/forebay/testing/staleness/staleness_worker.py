@@ -19,8 +19,8 @@ import forebay
 from forebay.testing.staleness.history import Figures, History
 
 
-class Ended(Exception):
-    pass
+class Ended(BaseException):
+    """An interrupt, not an error of a load, which the others who wait for it would get to hear."""
 
 
 def _end(number: int, frame: FrameType | None) -> None:
