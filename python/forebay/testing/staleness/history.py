@@ -6,56 +6,59 @@ that began at a moment and gave version v was behind by as long as v + 1 had bee
 acknowledged by then; not at all if it had not.  CLOCK_MONOTONIC is the same in all processes
 of a machine, so the notes of all can be compared.
 
-The notes lie in a file that all map, so that they outlive processes that are killed."""
+The notes lie in a file that all map, so that they outlive processes that are killed.  They
+are written and read as whole machine words: struct.pack_into() empties the place first, and
+who read just then would take version 0 for what the database has."""
 
 from __future__ import annotations
 
 import mmap
-import struct
 import time
 from array import array
 from pathlib import Path
 
 VERSIONS = 32768  # of a key, at most
-_MOMENT = struct.Struct("<d")
-_VERSION = struct.Struct("<Q")
+_WORD = 8  # bytes of a version, and of a moment
 
 
 class History:
     """Of `keys` keys, 0 to keys - 1.  One process writes each of them."""
 
     def __init__(self, path: Path, keys: int) -> None:
-        size = keys * (8 + VERSIONS * 8)
+        size = keys * (1 + VERSIONS) * _WORD
         with open(path, "a+b") as file:
             file.truncate(size)
             self._map = mmap.mmap(file.fileno(), size)
         self.keys = keys
-        self._moments = keys * 8
+        self._versions = memoryview(self._map)[: keys * _WORD].cast("Q")
+        self._moments = memoryview(self._map)[keys * _WORD :].cast("d")
 
     def version(self, key: int) -> int:
         """What the database has: 0 at first."""
-        return int(_VERSION.unpack_from(self._map, key * 8)[0])
+        return self._versions[key]
 
     def write(self, key: int) -> int:
         """A new version in the database; not acknowledged yet."""
-        version = self.version(key) + 1
-        _VERSION.pack_into(self._map, key * 8, version)
+        version = self._versions[key] + 1
+        self._versions[key] = version
         return version
 
     def acknowledge(self, key: int, version: int) -> None:
-        _MOMENT.pack_into(self._map, self._at(key, version), time.monotonic())
+        self._moments[self._at(key, version)] = time.monotonic()
 
     def _at(self, key: int, version: int) -> int:
-        return self._moments + (key * VERSIONS + version % VERSIONS) * 8
+        return key * VERSIONS + version % VERSIONS
 
     def behind(self, key: int, version: int, began: float) -> float:
         """Seconds that a read which began then, and gave that version, was behind; 0: it was not."""
         if version >= self.version(key):
             return 0.0
-        replaced = _MOMENT.unpack_from(self._map, self._at(key, version + 1))[0]
+        replaced = self._moments[self._at(key, version + 1)]
         return max(began - replaced, 0.0) if replaced else 0.0
 
     def close(self) -> None:
+        self._versions.release()
+        self._moments.release()
         self._map.close()
 
 
