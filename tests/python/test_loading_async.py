@@ -161,10 +161,11 @@ def test_thousands_of_tasks_that_wait_share_a_timer_and_count_no_queue(arena, ru
 
     monkeypatch.setattr(_loading_flights.Queue, "__len__", lambda queue: 1 / 0)
     alarms = []
-    monkeypatch.setattr(_loading_tasks.Alarm, "_ring", alarms.append)
+    monkeypatch.setattr(_loading_tasks.Alarm, "_ring", lambda alarm: alarms.append(alarm))
+    monkeypatch.setattr(_loading_tasks, "LOOK_AGAIN", LONG)  # however slow the interpreter is
 
     async def main():
-        cache = arena.cache("c", load_many=load_many, max_batch=10)
+        cache = arena.cache("c", load_many=load_many, max_batch=10, load_timeout=2 * LONG)
         here = cache._loading.tasks.here()
         tasks = [asyncio.create_task(cache.afetch(key)) for key in range(2000)]
         await asyncio.sleep(0)

@@ -49,8 +49,10 @@ def who_asks_after_a_deletion_does_not_get_a_load_from_before(stage: Stage) -> N
     stage.call(another, remove, old.key)
     new = stage.load("asked", "new")
     other.send(ask, new, stage.settings.patience)
+    stage.wait_for_callers(new, 2)
     try:
         stage.wait_for(lambda: len(new.events("begin")) > 1, "", within=ENOUGH)
+        stage.wait_for(other.pipe.poll, "", within=stage.settings.pause_limit)  # so that the old one is the later of the two
     except Failed:
         pass  # it waits for the old one; wrong only if it gets its value
     end_load(stage, old)
