@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packed values and their dictionaries: packed.c, packing_side.c, dictionaries.c, samples.c, trainer.c, cache_get_packed.c,
  * repack.c, warm.c, and what reads and writes make of them. */
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -680,6 +681,24 @@ static void threads_train_and_use_dictionaries(void **state)
     fixture_close(&f);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* Wait until no other thread is left: one that has done its work still frees what it had. */
+static void wait_for_other_threads(void)
+{
+    size_t threads = 0;
+    for (int i = 0; i < 20000 && threads != 1; i++) {
+        DIR *tasks = opendir("/proc/self/task");
+        assert_non_null(tasks);
+        threads = 0;
+        for (const struct dirent *task; (task = readdir(tasks)) != NULL;)
+            threads += task->d_name[0] != '.';
+        (void)closedir(tasks);
+        usleep(1000);
+    }
+    assert_int_equal(threads, 1);
+}
+#endif
+
 static void a_child_goes_on(void **state)
 {
     (void)state;
@@ -690,7 +709,8 @@ static void a_child_goes_on(void **state)
     fixture f = open_packing(4 * MIB, "zstd");
     fill(f.cache, 0, 3000); /* a training may be under way: the child has none of it */
 #ifdef __SANITIZE_ADDRESS__
-    wait_for_training(&f); /* its allocator is not to be used in a child forked while a thread allocates */
+    wait_for_training(&f);
+    wait_for_other_threads(); /* its allocator is not to be used in a child forked while a thread allocates or frees */
 #endif
     pid_t child = fork();
     if (child == 0) {
