@@ -21,6 +21,14 @@ void fb_channels_gather(forebay_arena *arena, channels_facts *facts)
     qsort(facts->channels, facts->count, sizeof(*facts->channels), compare_names);
 }
 
+uint32_t fb_channel_listeners(const forebay_channel_info *channel)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < LISTENERS; i++)
+        count += channel->pids[i] != 0;
+    return count;
+}
+
 /* "pid 7, pid 8", or "nobody". */
 static void print_listeners(const forebay_channel_info *channel)
 {

@@ -15,6 +15,8 @@ typedef struct channels_facts {
 } channels_facts;
 
 void fb_channels_gather(forebay_arena *arena, channels_facts *facts);
+/* How many processes listen. */
+uint32_t fb_channel_listeners(const forebay_channel_info *channel);
 /* Nothing if there are none. */
 void fb_channels_print(const channels_facts *facts);
 /* A field of the object that is being written. */

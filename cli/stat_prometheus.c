@@ -63,6 +63,12 @@ static void print_sample(const char *name, const char *arena, const char *label,
     printf("%" PRIu64 "\n", figure);
 }
 
+static void print_seconds(const char *name, const char *arena, const char *label, const char *value, uint64_t ms)
+{
+    begin_sample(name, arena, label, value);
+    printf("%" PRIu64 ".%03u\n", ms / 1000, (unsigned)(ms % 1000));
+}
+
 /* ---- the arena ---- */
 
 static void print_segments(const char *arena, const forebay_arena_info *info)
@@ -107,6 +113,7 @@ static void print_arena(const char *arena, const arena_facts *facts)
         { "forebay_arena_caches_max", "Most caches that the arena can hold.", info->cache_count },
         { "forebay_arena_limits", "Limits in the arena.", facts->limits.count },
         { "forebay_arena_limits_max", "Most limits that the arena can hold.", facts->limits.most },
+        { "forebay_arena_channels", "Channels in the arena.", facts->channels.count },
         { "forebay_arena_leases_held", "Keys that are being loaded.", info->leases_held },
         { "forebay_arena_leases_max", "Most keys that can be loaded at once, about.", info->leases },
         { "forebay_arena_format_version", "Version of the format of the file.", info->format_version },
@@ -168,11 +175,9 @@ static void print_dictionaries(const char *arena, const arena_facts *facts)
     const char *name = "forebay_cache_dictionary_age_seconds";
     begin_family(name, GAUGE, "Time since the dictionary was trained that new values are packed with.");
     for (uint32_t i = 0; i < facts->cache_count; i++) {
-        uint64_t age = facts->caches[i].stats.dictionary_age_ms;
-        if (facts->caches[i].stats.dictionary == 0)
-            continue;
-        begin_sample(name, arena, "cache", facts->caches[i].name);
-        printf("%" PRIu64 ".%03u\n", age / 1000, (unsigned)(age % 1000));
+        const cache_facts *cache = &facts->caches[i];
+        if (cache->stats.dictionary != 0)
+            print_seconds(name, arena, "cache", cache->name, cache->stats.dictionary_age_ms);
     }
 }
 
@@ -206,6 +211,20 @@ static void print_limits(const char *arena, const limits_facts *facts)
         print_sample(waiting, arena, "limit", facts->limits[i].info.name, facts->limits[i].info.waiting);
 }
 
+/* ---- channels ---- */
+
+static void print_channels(const char *arena, const channels_facts *facts)
+{
+    const char *age = "forebay_channel_age_seconds", *listeners = "forebay_channel_listeners";
+    begin_family(age, GAUGE, "Time since the moment up to which everything was heard over a channel.");
+    for (uint32_t i = 0; i < facts->count; i++)
+        if (facts->channels[i].age_ms != UINT64_MAX)
+            print_seconds(age, arena, "channel", facts->channels[i].name, facts->channels[i].age_ms);
+    begin_family(listeners, GAUGE, "Processes that listen to a channel.");
+    for (uint32_t i = 0; i < facts->count; i++)
+        print_sample(listeners, arena, "channel", facts->channels[i].name, fb_channel_listeners(&facts->channels[i]));
+}
+
 void fb_prometheus_print(const arena_facts *facts)
 {
     char *real = realpath(facts->path, NULL); /* NULL: it is gone since */
@@ -213,5 +232,6 @@ void fb_prometheus_print(const arena_facts *facts)
     print_arena(arena, facts);
     print_caches(arena, facts);
     print_limits(arena, &facts->limits);
+    print_channels(arena, &facts->channels);
     free(real);
 }

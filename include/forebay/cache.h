@@ -261,8 +261,10 @@ forebay_set_many(forebay_cache *cache, const forebay_item *items, size_t count,
 FOREBAY_API forebay_status forebay_delete(forebay_cache *cache, const void *key, size_t key_length);
 /* The same, but what is being loaded for the key now, or written under a lease, will be stored. */
 FOREBAY_API forebay_status forebay_expel(forebay_cache *cache, const void *key, size_t key_length);
-/* Delete `count` keys; returns how many were there. */
-FOREBAY_API size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count);
+/* Delete `count` keys; `*deleted` is how many were there.  What is not FOREBAY_OK says why
+ * the next key could not be deleted; those after it were not tried. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count, size_t *deleted);
 
 /* Add `delta` to an integer entry; an absent one counts as `initial` first and
  * takes `ttl_ms`, a present one keeps its expiry.  FOREBAY_TYPE: the entry is
@@ -312,7 +314,8 @@ forebay_scan(forebay_cache *cache, uint64_t *cursor, size_t buckets,
 FOREBAY_API forebay_status forebay_clear(forebay_cache *cache);
 
 /* Entries of this cache; expired ones count until their space is reclaimed, and
- * a process killed inside a set or delete may leave it one off. */
+ * a process killed inside a set or delete may leave it one off.  0: none, or the cache
+ * was dropped; forebay_cache_get_stats() tells which. */
 FOREBAY_API uint64_t forebay_len(forebay_cache *cache);
 
 typedef struct forebay_cache_stats {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    from forebay import Arena, CacheStats, LimitInfo
+    from forebay import Arena, CacheStats, ChannelInfo, LimitInfo
 
 __all__ = ["Collector", "Family", "Metered", "PoolFigures", "trace"]
 
@@ -89,6 +89,7 @@ _ARENA = (
 )
 _CACHES: Family = ("forebay_arena_caches", "gauge", "Caches in the arena.", ())
 _LIMITS: Family = ("forebay_arena_limits", "gauge", "Limits in the arena.", ())
+_CHANNELS: Family = ("forebay_arena_channels", "gauge", "Channels in the arena.", ())
 _SEGMENTS: Family = ("forebay_arena_segments", "gauge", "Segments, by what is in them.", ())
 _ROWS: Family = ("forebay_arena_rows", "gauge", "Handles of the arena, one or more of each process that has it open.", ())
 _CACHE = (
@@ -118,6 +119,10 @@ _LIMIT: tuple[tuple[str, str, Literal["most", "held", "waiting"]], ...] = (
     ("forebay_limit_permits_held", "Permits of a limit in use.", "held"),
     ("forebay_limit_waiting", "Pools that wait for a permit of a limit.", "waiting"),
 )
+_CHANNEL_AGE: Family = (
+    "forebay_channel_age_seconds", "gauge", "Time since the moment up to which everything was heard over a channel.", (),
+)  # fmt: skip
+_CHANNEL_LISTENERS: Family = ("forebay_channel_listeners", "gauge", "Processes that listen to a channel.", ())
 
 
 class _OfPool(NamedTuple):
@@ -167,17 +172,19 @@ def _place_of(arena: Arena) -> str:
 
 def _arena_families(arena: Arena) -> Iterator[Family]:
     where = _place_of(arena)
-    info, caches, limits, rows = arena.info(), arena.stats(), arena.limits(), arena.rows()
+    info, caches, limits, channels, rows = arena.info(), arena.stats(), arena.limits(), arena.channels(), arena.rows()
     for gauge in _ARENA:
         yield gauge.name, "gauge", gauge.help, [({"arena": where}, info[gauge.figure] * gauge.factor)]  # type: ignore[literal-required]
     yield *_CACHES[:3], [({"arena": where}, len(caches))]
     yield *_LIMITS[:3], [({"arena": where}, len(limits))]
+    yield *_CHANNELS[:3], [({"arena": where}, len(channels))]
     entries = info["segment_count"] - info["segments_free"] - info["segments_index"]
     yield _by_state(_SEGMENTS, where, entries=entries, index=info["segments_index"], free=info["segments_free"])
     alive = sum(row["alive"] for row in rows)
     yield _by_state(_ROWS, where, alive=alive, dead=len(rows) - alive, free=info["row_count"] - len(rows))
     yield from _cache_families(where, caches)
     yield from _limit_families(where, limits)
+    yield from _channel_families(where, channels)
 
 
 def _by_state(family: Family, where: str, **states: int) -> Family:
@@ -197,6 +204,13 @@ def _limit_families(where: str, limits: Mapping[str, LimitInfo]) -> Iterator[Fam
         yield family, "gauge", help, samples
 
 
+def _channel_families(where: str, channels: Mapping[str, ChannelInfo]) -> Iterator[Family]:
+    labels = {name: {"arena": where, "channel": _text(name)} for name in sorted(channels)}
+    ages = ((name, channels[name]["age"]) for name in labels)
+    yield *_CHANNEL_AGE[:3], [(labels[name], age) for name, age in ages if age is not None]
+    yield *_CHANNEL_LISTENERS[:3], [(labels[name], len(channels[name]["listeners"])) for name in labels]
+
+
 def _pool_families(pools: Mapping[str, Callable[[], Mapping[str, int]]]) -> Iterator[Family]:
     figures = {name: stats() for name, stats in pools.items()}
     for row in _POOL:
@@ -208,9 +222,10 @@ def _pool_families(pools: Mapping[str, Callable[[], Mapping[str, int]]]) -> Iter
 def _empty_of_arenas() -> Iterator[Family]:
     for gauge in _ARENA:
         yield gauge.name, "gauge", gauge.help, ()
-    yield from (_CACHES, _LIMITS, _SEGMENTS, _ROWS)
+    yield from (_CACHES, _LIMITS, _CHANNELS, _SEGMENTS, _ROWS)
     yield from _cache_families("", {})
     yield from _limit_families("", {})
+    yield from _channel_families("", {})
 
 
 class Collector:

@@ -40,12 +40,17 @@ forebay_status forebay_expel(forebay_cache *cache, const void *key, size_t key_l
     return remove_entry(cache, &k) ? FOREBAY_OK : FOREBAY_MISS;
 }
 
-size_t forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count)
+forebay_status forebay_delete_many(forebay_cache *cache, const forebay_key *keys, size_t count, size_t *deleted)
 {
-    size_t deleted = 0;
-    for (size_t i = 0; i < count; i++)
-        deleted += forebay_delete(cache, keys[i].data, keys[i].length) == FOREBAY_OK;
-    return deleted;
+    *deleted = 0;
+    for (size_t i = 0; i < count; i++) {
+        forebay_status status = forebay_delete(cache, keys[i].data, keys[i].length);
+        if (status == FOREBAY_OK)
+            ++*deleted;
+        else if (status != FOREBAY_MISS)
+            return status;
+    }
+    return FOREBAY_OK;
 }
 
 /* Copy the value of the entry, held, into what `sink` provides.  FOREBAY_MISS: it

@@ -68,7 +68,7 @@ def test_the_figures_of_an_arena_are_those_of_stat(metrics, run_json, filled):
         "size_bytes": facts["size"], "metadata_bytes": facts["metadata_bytes"], "entry_bytes": facts["entry_bytes"],
         "segment_size_bytes": facts["segment_size"], "index_slots": facts["index_buckets"] * 8,
         "index_slots_used": facts["index_slots_used"], "caches": 2, "caches_max": facts["cache_count"], "limits": 0,
-        "limits_max": facts["limit_count"], "leases_held": 0, "leases_max": facts["leases"],
+        "limits_max": facts["limit_count"], "channels": 0, "leases_held": 0, "leases_max": facts["leases"],
         "format_version": facts["format_version"], "replaced": 0, "huge_pages": facts["huge_pages"], "on_disk": 0,
     }  # fmt: skip
     assert {name: found[f"forebay_arena_{name}",] for name in expected} == expected
@@ -151,6 +151,25 @@ def test_limits_have_what_is_held_and_waited_for(metrics, path):
     names = ("forebay_limit_permits_max", "forebay_limit_permits_held", "forebay_limit_waiting")
     assert [found[name, label] for name in names] == [3, 3, 1]
     assert not any("pid" in dict(labels) for _, *labels in found)
+
+
+def test_channels_have_who_listens_and_how_long_ago_all_was_heard(metrics, path):
+    with forebay.open(path) as arena:
+        arena._channel("silent")
+        channel = arena._channel("ne\tws")
+        listener = channel.claim(1000)
+        assert channel.begin(listener) and channel.beat(listener, channel.now())
+        arena._advance_clock(2500)
+        before = channel.age() / 1000
+        found = metrics(path)
+        after = channel.age() / 1000
+        channel.leave(listener)
+        assert metrics(path)["forebay_channel_listeners", ("channel", "ne\\x09ws")] == 0
+    assert found["forebay_arena_channels",] == 2
+    assert 2 < before <= found["forebay_channel_age_seconds", ("channel", "ne\\x09ws")] <= after
+    assert found["forebay_channel_listeners", ("channel", "ne\\x09ws")] == 1
+    assert ("forebay_channel_age_seconds", ("channel", "silent")) not in found
+    assert found["forebay_channel_listeners", ("channel", "silent")] == 0
 
 
 def test_labels_are_escaped(run, folder):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import asyncio
 import builtins
 import copy
 import errno
@@ -91,13 +92,76 @@ def test_a_miss_names_the_key_as_key_error_does(cache, key):
     assert caught.value.args == (key,)
 
 
-def test_a_dropped_cache_says_so(arena):
-    cache = arena.cache("c")
+CALLS = {
+    "__contains__": lambda cache: "k" in cache,
+    "__delitem__": lambda cache: cache.__delitem__("k"),
+    "__getitem__": lambda cache: cache["k"],
+    "__iter__": list,
+    "__len__": len,
+    "__setitem__": lambda cache: cache.__setitem__("k", 1),
+    "add": lambda cache: cache.add("other", 1),
+    "afetch": lambda cache: asyncio.run(cache.afetch("k")),
+    "afetch_many": lambda cache: asyncio.run(cache.afetch_many(["k"])),
+    "arefresh": lambda cache: asyncio.run(cache.arefresh("k")),
+    "cas": lambda cache: cache.cas("k", 1, 1),
+    "clear": lambda cache: cache.clear(),
+    "decr": lambda cache: cache.decr("k"),
+    "delete": lambda cache: cache.delete("k"),
+    "delete_many": lambda cache: cache.delete_many(["k", "other"]),
+    "fetch": lambda cache: cache.fetch("k"),
+    "fetch_many": lambda cache: cache.fetch_many(["k"]),
+    "get": lambda cache: cache.get("k"),
+    "get_many": lambda cache: cache.get_many(["k"]),
+    "get_or_set": lambda cache: cache.get_or_set("k", 1),
+    "gets": lambda cache: cache.gets("k"),
+    "incr": lambda cache: cache.incr("k"),
+    "invalidate": lambda cache: cache.invalidate("k"),
+    "invalidate_tag": lambda cache: cache.invalidate_tag("tag"),
+    "is_absent": lambda cache: cache.is_absent("k"),
+    "items": lambda cache: list(cache.items()),
+    "keys": lambda cache: list(cache.keys()),
+    "lazy": lambda cache: cache.lazy("k"),
+    "memoize": lambda cache: cache.memoize(abs)(1),
+    "namespace": lambda cache: cache.namespace("n").delete_many(["k"]),
+    "pop": lambda cache: cache.pop("k", None),
+    "popitem": lambda cache: cache.popitem(),
+    "prime": lambda cache: cache.prime({"k": 1}),
+    "refresh": lambda cache: cache.refresh("k"),
+    "replace": lambda cache: cache.replace("k", 1),
+    "set": lambda cache: cache.set("k", {}),
+    "set_absent": lambda cache: cache.set_absent("k"),
+    "set_many": lambda cache: cache.set_many({"k": 1}),
+    "setdefault": lambda cache: cache.setdefault("k", 1),
+    "stats": lambda cache: cache.stats(),
+    "touch": lambda cache: cache.touch("k"),
+    "train": lambda cache: cache.train(),
+    "update": lambda cache: cache.update(k=1),
+    "values": lambda cache: list(cache.values()),
+    "view": lambda cache: cache.view("k"),
+}
+
+
+def test_these_are_all_methods_of_a_cache():
+    methods = {name for name in dir(forebay.Cache) if not name.startswith("_") and callable(getattr(forebay.Cache, name))}
+    assert methods == {name for name in CALLS if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_dropped_cache_says_so_whatever_is_called(arena, call):
+    cache = arena.cache("c", load=lambda key: key)
     cache["k"] = 1
     assert arena.drop("c") is True
-    for call in (lambda: cache.set("k", 1), lambda: cache.set("k", {}), lambda: cache.incr("k")):
-        with pytest.raises(forebay.ClosedError, match="'?c'? was dropped"):
-            call()
+    with pytest.raises(forebay.ClosedError, match="'?c'? was dropped"):
+        call(cache)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_cache_of_a_closed_arena_says_so_whatever_is_called(call):
+    arena = forebay.open(None, "1MiB")
+    cache = arena.cache("c", load=lambda key: key)
+    arena.close()
+    with pytest.raises(forebay.ClosedError, match="closed"):
+        call(cache)
 
 
 def test_dropping_what_is_not_there_is_false(arena):

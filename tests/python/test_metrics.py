@@ -49,19 +49,25 @@ def test_the_families_and_figures_are_those_of_the_command(arena, path):
     strange["key"] = 1
     limit = arena._limit("data\tbase", 3, False)
     permit = limit.take()
+    channel = arena._channel("ne\tws")
+    listener = channel.claim(1000)
+    assert channel.begin(listener) and channel.beat(listener, channel.now())
+    arena._channel("silent")
     found = exported(arena)
     done = subprocess.run([COMMAND, "stat", path, "--prometheus"], capture_output=True, text=True, check=True)
     told = families(done.stdout)
     assert found.keys() == told.keys()
     for name, (kind, help, figures) in told.items():
         assert found[name][:2] == (kind, help)
-        if name == "forebay_cache_dictionary_age_seconds":
+        if name in {"forebay_cache_dictionary_age_seconds", "forebay_channel_age_seconds"}:
             ((labels, age),) = figures.items()
             assert 0 <= found[name][2][labels] <= age < 600
         else:
             assert found[name][2] == figures, name
     assert samples(found, "forebay_limit_permits_held") == {(str(path), "data\\x09base"): 1}
     limit.give_back(permit)
+    assert samples(found, "forebay_channel_listeners") == {(str(path), "ne\\x09ws"): 1, (str(path), "silent"): 0}
+    channel.leave(listener)
 
 
 def test_several_arenas_are_told_apart_by_their_paths(folder):

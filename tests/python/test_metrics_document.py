@@ -33,6 +33,9 @@ def test_the_table_has_what_is_exported(arena):
     cache.set_many({n: {"id": n, "text": f"customer {n} of the shop at {n * 7919} Long Street"} for n in range(3000)})
     assert cache.train() or cache.stats()["dictionary"] is not None
     arena._limit("database", 3, False)
+    channel = arena._channel("news")
+    listener = channel.claim(1000)
+    assert channel.begin(listener) and channel.beat(listener, channel.now())
     with forebay.Pool(object, min_size=0) as pool:
         exported = {
             family.name + ("_total" if family.type == "counter" else ""): (

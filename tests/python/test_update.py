@@ -239,27 +239,3 @@ def test_options_are_changed_by_who_asks_for_it(cache):
     assert arena.cache("test", ttl=5).ttl == 5
     assert arena.cache("test", update=True).ttl == 5
     assert cache.ttl is None  # an open one keeps its own
-
-
-def test_calls_on_a_closed_arena_and_a_dropped_cache():
-    arena = forebay.open(None, "1MiB")
-    dropped, closed = arena.cache("dropped"), arena.cache("closed")
-    arena.drop("dropped")
-    calls = [
-        lambda cache: cache.touch("k"),
-        lambda cache: cache.pop("k", None),
-        lambda cache: cache.gets("k"),
-        lambda cache: cache.cas("k", 1, 1),
-        lambda cache: cache.get_or_set("k", 1),
-        lambda cache: cache.set_absent("k"),
-        lambda cache: cache.is_absent("k"),
-        lambda cache: cache.invalidate_tag("t"),
-        lambda cache: list(cache),
-    ]
-    for call in calls:
-        with pytest.raises(forebay.ClosedError, match="dropped"):
-            call(dropped)
-    arena.close()
-    for call in calls:
-        with pytest.raises(forebay.ClosedError, match="closed"):
-            call(closed)

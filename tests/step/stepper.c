@@ -30,7 +30,7 @@ static uint8_t *template_bytes[STEP_ARENAS]; /* the arenas as their makers left 
 
 static void remove_file(void) { unlink(path); }
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
     perror(what);
     exit(1);
@@ -114,7 +114,7 @@ static pid_t start_victim(const step_operation *operation)
         die("fork");
     if (pid == 0)
         be_victim(operation);
-    int status;
+    int status = 0; /* for the message, where waiting itself fails */
     if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP) {
         printf("%s: the victim could not begin (status %x)\n", operation->name, status);
         exit(1);
@@ -182,11 +182,14 @@ static bool after_kill(const step_operation *operation, forebay_arena *arena, fo
 /* The arena is not overwritten: what is old is to be there, and not to be read. */
 static bool after_stop_at_channel(const step_operation *operation, forebay_arena *arena, forebay_cache *cache, pid_t victim)
 {
-    bool good = step_verify(arena) & step_recycle_channel(arena, operation);
+    bool good = step_verify(arena);
+    good &= step_recycle_channel(arena, operation);
     good &= step_verify(arena);
     good &= end_victim(victim);
     good &= step_check_channel_recycled(arena, operation);
-    return good & step_verify(arena) & step_check_values(cache, operation, false);
+    good &= step_verify(arena);
+    good &= step_check_values(cache, operation, false);
+    return good;
 }
 
 static bool after_stop(const step_operation *operation, forebay_arena *arena, forebay_cache *cache, pid_t victim)
@@ -205,7 +208,9 @@ static bool after_stop(const step_operation *operation, forebay_arena *arena, fo
         good &= step_check_recycled(cache);
     if (!operation->clears && operation->key != STEP_BIG_KEY) /* whose room may be taken from anywhere */
         good &= step_check_youngest(cache, operation->arena);
-    return good & step_check_values(cache, operation, true) & step_check_limit(cache, operation->arena);
+    good &= step_check_values(cache, operation, true);
+    good &= step_check_limit(cache, operation->arena);
+    return good;
 }
 
 /* One experiment.  Every other time the other process has had the arena open all along. */

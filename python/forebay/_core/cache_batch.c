@@ -166,8 +166,13 @@ static int delete_chunk(cache_object *self, const key_chunk *chunk, size_t *dele
     forebay_cache *cache = cache_handle(self);
     if (cache == NULL)
         return -1;
-    *deleted += forebay_delete_many(cache, chunk->keys, chunk->count);
-    return 0;
+    size_t there;
+    forebay_status status = forebay_delete_many(cache, chunk->keys, chunk->count, &there);
+    *deleted += there;
+    if (status == FOREBAY_OK)
+        return 0;
+    cache_raise(self, status);
+    return -1;
 }
 
 static int delete_chunks(cache_object *self, PyObject *sequence, key_chunk *chunk, size_t *deleted)

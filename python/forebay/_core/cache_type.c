@@ -277,7 +277,14 @@ static Py_ssize_t cache_length(PyObject *object)
 {
     cache_object *self = (cache_object *)object;
     forebay_cache *cache = cache_handle(self);
-    return cache == NULL ? -1 : (Py_ssize_t)forebay_len(cache);
+    if (cache == NULL)
+        return -1;
+    forebay_cache_stats stats;
+    forebay_status status = forebay_cache_get_stats(cache, &stats);
+    if (status == FOREBAY_OK)
+        return (Py_ssize_t)stats.entries;
+    cache_raise(self, status);
+    return -1;
 }
 
 PyDoc_STRVAR(cache_clear_doc,
