@@ -40,11 +40,22 @@ static inline uint64_t fb_channel_age(const arena_channel *channel, uint64_t now
     return a < b ? a : b;
 }
 
-/* Was it, as it was opened, at most so long ago? */
+/* Is the moment of one that listens from `least` to `most`? */
+static inline bool fb_heard_is_within(const _Atomic uint64_t *heard, uint64_t least, uint64_t most)
+{
+    /* acquire: what was invalidated before the word was stored is seen to be */
+    return fb_heard_ms(atomic_load_explicit(heard, memory_order_acquire)) - least <= most - least;
+}
+
+/* Was it, as it was opened, heard at most so long ago?  fb_channel_age() with fewer
+ * instructions, as each hit asks: moments that count are one range. */
 static inline bool fb_channel_is_heard(const arena_channel *channel, uint64_t word, uint64_t now, uint64_t most_behind_ms)
 {
-    uint64_t age = fb_channel_age(channel, now); /* UINT64_MAX: nothing was heard, which is enough for who asks for nothing */
-    return age <= most_behind_ms && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
+    uint64_t least = now > most_behind_ms ? now - most_behind_ms : 1; /* 0 is no moment */
+    uint64_t most = now + HEARD_AHEAD_MS;
+    return (fb_heard_is_within(&channel->heard[0], least, most) || fb_heard_is_within(&channel->heard[1], least, most)
+            || most_behind_ms == UINT64_MAX) /* nothing heard is enough for who asks for nothing */
+           && atomic_load_explicit(&channel->word, memory_order_relaxed) == word;
 }
 
 /* What a cache's record says of the channel that its entries follow: low half of

@@ -80,7 +80,7 @@ static uint64_t room_from(const forebay_arena *arena, uint32_t segment, uint64_t
 }
 
 /* The extensions that `header` names, from `at` on; their size, 0 if they do not fit into `room`. */
-static uint64_t view_extensions(const uint8_t *at, uint64_t header, uint64_t room, entry_view *view)
+static uint64_t view_all_extensions(const uint8_t *at, uint64_t header, uint64_t room, entry_view *view)
 {
     uint64_t size = (header & ENTRY_EXPIRES ? ENTRY_EXPIRY_SIZE : 0) + (header & ENTRY_LONG ? ENTRY_LENGTH_SIZE : 0)
                     + (header & ENTRY_CHECKED ? ENTRY_CHECK_SIZE : 0) + (header & ENTRY_VERSIONED ? ENTRY_VERSION_SIZE : 0)
@@ -112,6 +112,15 @@ static uint64_t view_extensions(const uint8_t *at, uint64_t header, uint64_t roo
         size += count * (uint64_t)ENTRY_TAG_SIZE;
     }
     return size <= room ? size : 0;
+}
+
+/* The same; most entries that have any have an expiry alone. */
+static inline uint64_t view_extensions(const uint8_t *at, uint64_t header, uint64_t room, entry_view *view)
+{
+    if (__builtin_expect((header & ENTRY_EXTENSIONS) != ENTRY_EXPIRES || room < ENTRY_EXPIRY_SIZE, 0))
+        return view_all_extensions(at, header, room, view);
+    fb_copy_out(&view->expiry, at, ENTRY_EXPIRY_SIZE);
+    return ENTRY_EXPIRY_SIZE;
 }
 
 bool fb_entry_view_at(const forebay_arena *arena, uint32_t segment, uint64_t offset, entry_view *view)
@@ -183,10 +192,8 @@ bool fb_entry_check_sum(const forebay_arena *arena, const entry_view *view)
                                view->key_length + view->value_length, arena->hash_seed);
 }
 
-bool fb_entry_is_fresh_slowly(const forebay_arena *arena, const entry_view *view, uint64_t now)
+bool fb_entry_tags_are_valid(const forebay_arena *arena, const entry_view *view)
 {
-    if (view->expiry != 0 && view->expiry <= now)
-        return false;
     for (uint32_t i = 0; i < view->tag_count; i++) {
         uint64_t tag;
         fb_copy_out(&tag, view->tags + i * (uint64_t)ENTRY_TAG_SIZE, ENTRY_TAG_SIZE);

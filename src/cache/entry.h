@@ -97,12 +97,13 @@ static inline bool fb_slot_segment(const forebay_arena *arena, uint64_t slot, ui
 bool fb_entry_stable(const forebay_arena *arena, const entry_view *view);
 bool fb_entry_check_sum(const forebay_arena *arena, const entry_view *view);
 
-/* Is the entry still good: not expired, none of its tags invalidated?  A guess
- * like the view it is asked of. */
-bool fb_entry_is_fresh_slowly(const forebay_arena *arena, const entry_view *view, uint64_t now);
+/* Is none of the entry's tags invalidated? */
+bool fb_entry_tags_are_valid(const forebay_arena *arena, const entry_view *view);
+/* Is the entry still good: not expired, its tags valid?  A guess like the view it
+ * is asked of. */
 static inline bool fb_entry_is_fresh(const forebay_arena *arena, const entry_view *view, uint64_t now)
 {
-    return (view->expiry == 0 && view->tag_count == 0) || fb_entry_is_fresh_slowly(arena, view, now);
+    return (view->expiry == 0 || view->expiry > now) && (view->tag_count == 0 || fb_entry_tags_are_valid(arena, view));
 }
 
 /* The seed of a cache's keys: entries of a cleared cache hash elsewhere. */

@@ -25,6 +25,7 @@ RECORDED = HERE / "recorded.json"
 # operation: the extension's function in which instructions count
 OPERATIONS = {
     "get": "cache_get",
+    "get_shared": "cache_get",
     "fetch": "cache_fetch",
     "get_int": "cache_get",
     "get_record": "cache_get",

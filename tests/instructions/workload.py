@@ -25,6 +25,16 @@ def record_of(number: int) -> dict[str, object]:
                      "population": numbers.randrange(1_000_000), "zone": f"Europe/{numbers.choice(PARTS)}"}  # fmt: skip
 
 
+def follow(arena: forebay.Arena, cache: forebay.Cache[str, object]) -> None:
+    """Let the cache follow a channel on which all was heard just now."""
+    channel = arena._channel("instructions")
+    cache._follow(channel, 3_600_000)
+    listener = channel.claim(1000)
+    assert listener is not None
+    channel.begin(listener)
+    channel.beat(listener, channel.now())
+
+
 def main(operation: str) -> None:
     evicting = operation == "set_evicting"
     value = bytes(400)
@@ -33,8 +43,10 @@ def main(operation: str) -> None:
         cache = arena.cache("instructions", codec="zstd" if operation in PACKED else None)
         keys = [f"city:{number}" for number in range(10 * COUNT if evicting else COUNT)]
         numbers.shuffle(keys)
+        if operation == "get_shared":
+            follow(arena, cache)
         for key in keys:  # all that is warmed up here does not count: it is set by set_many
-            cache.set_many({key: RECORD if operation in RECORDS else value})
+            cache.set_many({key: RECORD if operation in RECORDS else value}, ttl=3600 if operation == "get_shared" else None)
         if operation in PACKED:
             records = {key: record_of(number) for number, key in enumerate(keys)}
             cache.set_many(records)
@@ -42,7 +54,7 @@ def main(operation: str) -> None:
                 if not cache.train():  # it is being trained in the background
                     time.sleep(0.01)
             cache.set_many(records)  # packed with that
-        if operation in ("get", "get_record", "get_packed"):
+        if operation in ("get", "get_shared", "get_record", "get_packed"):
             for key in keys:
                 cache.get(key)
         elif operation == "fetch":

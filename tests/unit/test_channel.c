@@ -700,6 +700,23 @@ static void nobody_reads_what_is_too_old_whoever_listens(void **state)
     fixture_close(&f);
 }
 
+/* What each hit asks is computed in another way than what people are told. */
+static void readers_believe_what_the_age_allows(void **state)
+{
+    (void)state;
+    const uint64_t now = 5000, moments[] = { 0, 1, 3999, 4000, 4001, 5000, 5000 + HEARD_AHEAD_MS, 5001 + HEARD_AHEAD_MS, HEARD_MS_MASK };
+    const uint64_t bounds[] = { 0, 1, 999, 1000, 4998, 4999, 5000, 5001, UINT64_MAX - 1, UINT64_MAX };
+    const size_t moment_count = sizeof moments / sizeof *moments, bound_count = sizeof bounds / sizeof *bounds;
+    arena_channel channel = { .word = 3 };
+    for (size_t n = 0; n < moment_count * moment_count * bound_count; n++) {
+        uint64_t bound = bounds[n % bound_count];
+        channel.heard[0] = fb_heard_next(0, 1, moments[n / bound_count % moment_count]);
+        channel.heard[1] = fb_heard_next(0, HEARD_NOBODY, moments[n / bound_count / moment_count]);
+        assert_int_equal(fb_channel_is_heard(&channel, 3, now, bound), fb_channel_age(&channel, now) <= bound);
+        assert_false(fb_channel_is_heard(&channel, 5, now, bound));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -722,6 +739,7 @@ int main(void)
         cmocka_unit_test(an_arena_has_eight_channels),
         cmocka_unit_test(a_moment_that_cannot_be_counts_as_silence),
         cmocka_unit_test(a_moment_of_another_clock_hides_no_other),
+        cmocka_unit_test(readers_believe_what_the_age_allows),
         cmocka_unit_test(after_a_reboot_nothing_was_heard),
         cmocka_unit_test(nobody_reads_what_is_too_old_whoever_listens),
     };
