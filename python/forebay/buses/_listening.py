@@ -79,8 +79,13 @@ class Listener:
     def wait(self, seconds: float) -> None:
         """Until somebody listens, this process or another, or it cannot be done now."""
         end = time.monotonic() + seconds
-        while self.channel.age() is None and not self._tried.wait(0.005) and time.monotonic() < end:
+        while not self._is_heard() and not self._tried.wait(0.005) and time.monotonic() < end:
             pass
+
+    def _is_heard(self) -> bool:
+        """Now: what was heard long ago is of those who are gone."""
+        age = self.channel.age()
+        return age is not None and age <= QUIET_MS
 
     def stop(self) -> None:
         self._stop.set()
