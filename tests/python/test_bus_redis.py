@@ -637,11 +637,6 @@ def test_wrong_arguments_are_refused(server):
         forebay.buses.Redis(client, max_stale=-1)
 
 
-def test_a_tier_that_tells_takes_no_bus(server, arena):
-    with pytest.raises(TypeError, match="leave bus= out"):
-        arena.cache("users", tier=forebay.tiers.Redis(client_of(server)), bus=bus_on(server))
-
-
 def test_what_is_for_one_machine_is_refused(two):
     one, _ = two
     with pytest.raises(TypeError, match=r"clear\(\) is for caches of one machine"):
