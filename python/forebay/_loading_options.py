@@ -101,9 +101,9 @@ def _bus(tier: Any, bus: Any) -> Any:
     if bus is not None and not isinstance(bus, Bus):
         raise TypeError(f"bus must be one of forebay.buses, as forebay.buses.Redis(client), not {type(bus).__name__}")
     if tier is not None and tier.bus is not None:
-        if bus is not None:
-            raise TypeError(f"{tier!r} tells of changes itself: leave bus= out")
-        return tier.bus
+        from forebay.buses._united_bus import UnitedBus
+
+        return tier.bus if bus is None else UnitedBus(tier, bus)
     return bus
 
 

@@ -55,12 +55,14 @@ class SharedCache(Cache[Any, Any]):
         loading.flights.tier = tier
         _parts[self] = _Parts(tier, options.bus)
         if options.bus is not None:
-            loading.flights.listener = options.bus.follow(self)
+            loading.flights.listener = listener = options.bus.follow(self)
+            if tier is not None and self._tier_part() is not None and tier.tier.bus is not None:
+                tier.is_believed = lambda: listener.is_heard(options.bus.max_stale)
 
     def _tier_part(self) -> TierOfCache | None:
-        """For a bus: of a tier that does not tell of changes itself."""
-        tier = _parts[self].tier
-        return None if tier is None or tier.tier.bus is not None else tier
+        """For a bus: of a tier that does not say itself what the bus says."""
+        parts = _parts[self]
+        return None if parts.tier is None or parts.tier.tier.bus is parts.bus else parts.tier
 
     def _delete_here(self, key: Any) -> bool:
         return Cache.delete(self, key)

@@ -226,13 +226,16 @@ static void give_place_up(forebay_channel *channel, const forebay_listener *list
         ;
 }
 
+/* What whoever had the place has heard stays heard.  A moment that cannot be would keep beats from raising it. */
+static uint64_t kept_ms(uint64_t heard, uint64_t now) { return fb_heard_age(fb_heard_ms(heard), now) != UINT64_MAX ? fb_heard_ms(heard) : 0; }
+
 static bool claim_place(forebay_channel *channel, uint32_t place, uint64_t now, uint64_t quiet_ms, forebay_listener *listener)
 {
     arena_channel *record = channel->record;
     uint64_t heard = atomic_load(&record->heard[place]);
     if (!is_free(channel, place, heard, now, quiet_ms))
         return false;
-    uint64_t mine = fb_heard_next(heard, own_row(channel->arena), 0);
+    uint64_t mine = fb_heard_next(heard, own_row(channel->arena), kept_ms(heard, now));
     if (!atomic_compare_exchange_strong(&record->heard[place], &heard, mine))
         return false;
     note_claim(channel->arena, record, place, mine, now);

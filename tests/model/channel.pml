@@ -128,8 +128,13 @@ proctype listener(byte place)
     byte mine, seen, upto, since, sent, beats, key;
     bit mine_life;
 
-    /* places are claimed by compare-and-swap; then the record is to be the one that was opened */
-    d_step { mine_life = life; claim[place] = claim[place] + 1; mine = claim[place]; heard[place] = 0 };
+    /* places are claimed by compare-and-swap, and keep their moment; then the record is to be the one that was opened */
+    d_step {
+        mine_life = life; claim[place] = claim[place] + 1; mine = claim[place];
+#ifdef BAD_CLAIM_BEATS
+        heard[place] = time
+#endif
+    };
 #ifdef BAD_BEGIN_FIRST
     forget();
 #endif

@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import forebay
+from forebay._shared import _parts
 from forebay.buses._listening import listener_of
 
 
@@ -21,8 +22,8 @@ class Machine:
 
     def __init__(self, bus, *, arena=None, name="users", **options):
         self.arena = forebay.open(None, "4MiB") if arena is None else arena
-        self.bus = bus
         self.cache = self.arena.cache(name, bus=bus, **options)
+        self.bus = _parts[self.cache].bus  # with a tier that tells itself: both
 
     @property
     def listener(self):

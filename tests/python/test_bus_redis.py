@@ -406,6 +406,17 @@ def test_when_the_only_listener_is_stopped_nothing_old_is_read_nor_when_it_goes_
         end(child)
 
 
+def test_who_opens_an_arena_that_was_heard_long_ago_waits_until_it_is_again(server, machines, path):
+    with forebay.open(path, "4MiB") as before:
+        Machine(bus_on(server), arena=before).hears().listener.stop()
+        before._advance_clock(60_000)
+    here = Machine(bus_on(server), arena=forebay.open(path))
+    machines.callback(here.close)
+    here.put("key")  # an entry that is there before somebody listens is forgotten then
+    here.beats()
+    assert here.keeps("key")
+
+
 def test_a_child_of_a_fork_tells_and_listens(two):
     one, other = two
     other.put(1)
@@ -624,11 +635,6 @@ def test_wrong_arguments_are_refused(server):
             forebay.buses.Redis(client, watch=watch, key=watched_key)
     with pytest.raises(ValueError, match="max_stale"):
         forebay.buses.Redis(client, max_stale=-1)
-
-
-def test_a_tier_that_tells_takes_no_bus(server, arena):
-    with pytest.raises(TypeError, match="leave bus= out"):
-        arena.cache("users", tier=forebay.tiers.Redis(client_of(server)), bus=bus_on(server))
 
 
 def test_what_is_for_one_machine_is_refused(two):

@@ -30,7 +30,7 @@ def two_machines(folder, url_of_a, url_of_b, **orders):
     with World(folder, max_stale=MAX_STALE, **orders) as world:
         a, b = Machine(world, "a", url_of_a, WORKERS), Machine(world, "b", url_of_b, WORKERS)
         world.wait_for_reads(a, b)
-        world.start("change", a, seed=99)
+        world.start("notify" if orders.get("database") else "change", a, seed=99)
         world.wait_for_changes(20)
         yield world, a, b
         world.check()
@@ -177,6 +177,28 @@ def test_the_server_evicts(folder, redis_server, url):
         redis_server.call("CONFIG", "SET", "maxmemory", "2mb")
         time.sleep(3)
         assert_nothing_too_old(world, a, b)
+
+
+# ---- rows that others change by SQL ----
+
+
+def test_rows_are_changed_by_sql_behind_the_tier(folder, postgres, url):
+    with two_machines(folder, url, url, changes=300, database=postgres.conninfo) as (world, a, b):
+        time.sleep(1)
+        for _ in range(2):
+            for pid in b.listeners():
+                b.kill(pid)
+                b.start()
+            time.sleep(0.5)
+        stopped = b.listeners()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        until_it_goes_on(world, a, b)
+        assert_nothing_too_old(world, a, b)
+        assert any(figure > 0 for figure in b.figures())  # the history sees what it is to see
 
 
 # ---- clusters ----

@@ -217,16 +217,22 @@ static void two_may_listen_and_no_more(void **state)
     three_close(&t);
 }
 
-static void who_claims_again_has_its_own_place(void **state)
+static void who_claims_again_has_its_own_place_and_what_was_heard_stays_heard(void **state)
 {
     (void)state;
     three t;
     three_open(&t);
     listen_alone(&t.a);
+    member_put(&t.a, "key");
     forebay_listener before = t.a.listener;
     assert_int_equal(claim(&t.a), FOREBAY_OK);
     assert_int_equal(forebay_channel_beat(t.a.channel, &before, now_of(&t.a)), FOREBAY_MISS);
-    assert_true(forebay_channel_age(t.a.channel) == UINT64_MAX); /* nothing was heard by the new one */
+    assert_true(member_has(&t.b, "key"));
+    pass(&t.a, BEHIND + 100);
+    assert_false(member_has(&t.b, "key")); /* the new one has heard nothing yet */
+    assert_int_equal(forebay_channel_begin(t.a.channel, &t.a.listener), FOREBAY_OK);
+    assert_int_equal(beat(&t.a), FOREBAY_OK);
+    assert_false(member_has(&t.b, "key"));
     assert_int_equal(claim(&t.b), FOREBAY_OK);
     assert_int_equal(t.b.listener.reserved[0], 1);
     three_close(&t);
@@ -559,9 +565,11 @@ static void a_moment_of_another_clock_hides_no_other(void **state)
     assert_in_range(forebay_channel_age(t.b.channel), 0, 500);
     assert_int_equal(claim(&t.b), FOREBAY_OK);
     assert_int_equal(forebay_channel_join(t.b.channel, &t.b.listener, now_of(&t.b)), FOREBAY_TIMEOUT);
-    assert_true(forebay_channel_age(t.b.channel) == UINT64_MAX);
     pass(&t.a, QUIET + 100);
+    assert_in_range(forebay_channel_age(t.b.channel), QUIET, QUIET + 1000);
     assert_int_equal(claim(&c), FOREBAY_OK); /* not kept out until that moment comes */
+    assert_int_equal(beat(&c), FOREBAY_OK);  /* nor is it taken over */
+    assert_in_range(forebay_channel_age(t.b.channel), 0, 100);
     member_close(&c);
     three_close(&t);
 }
@@ -724,7 +732,7 @@ int main(void)
         cmocka_unit_test(no_read_finds_anything_once_the_channel_is_silent),
         cmocka_unit_test(each_handle_says_how_far_behind_it_may_be),
         cmocka_unit_test(two_may_listen_and_no_more),
-        cmocka_unit_test(who_claims_again_has_its_own_place),
+        cmocka_unit_test(who_claims_again_has_its_own_place_and_what_was_heard_stays_heard),
         cmocka_unit_test(the_dead_are_replaced_at_once_and_the_silent_after_a_while),
         cmocka_unit_test(who_joins_keeps_what_is_there),
         cmocka_unit_test(who_begins_has_caches_that_follow_forget_and_no_others),

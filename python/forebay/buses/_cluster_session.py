@@ -131,6 +131,9 @@ class ClusterSession:
             if node.answer() != self._topology:
                 raise OSError("the cluster's primaries are others, or other slots are theirs")
 
+    def fileno(self) -> int:
+        return self._selector.fileno()
+
     def ping(self) -> None:
         self._check()
         for node in self._nodes:

@@ -29,6 +29,9 @@ Event = Changed | Everything | Pong
 class Session(Protocol):
     """A subscription.  One thread uses it."""
 
+    def fileno(self) -> int:
+        """Readable when something came."""
+
     def ping(self) -> None:
         """Have a Pong come behind all that was said until now."""
 

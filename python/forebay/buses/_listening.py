@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from forebay._core import Error
@@ -79,8 +80,13 @@ class Listener:
     def wait(self, seconds: float) -> None:
         """Until somebody listens, this process or another, or it cannot be done now."""
         end = time.monotonic() + seconds
-        while self.channel.age() is None and not self._tried.wait(0.005) and time.monotonic() < end:
+        while not self.is_heard(QUIET_MS / 1000) and not self._tried.wait(0.005) and time.monotonic() < end:
             pass
+
+    def is_heard(self, seconds: float | None) -> bool:
+        """By whatever process, at most so long ago; None: whenever."""
+        age = self.channel.age()
+        return seconds is None or (age is not None and age <= seconds * 1000)
 
     def stop(self) -> None:
         self._stop.set()
@@ -237,18 +243,26 @@ def listener_of(arena: Any, bus: Bus) -> Listener:
         return listener
 
 
-def caches_that_follow(arena: Any, bus: Bus) -> list[Any]:
+def _listeners_of(arena: Any, buses: Iterable[Bus]) -> list[Listener]:
+    """Those that there are."""
+    with _lock:
+        listeners = _all.get(arena, {})
+        return [listeners[channel] for channel in {bus.channel for bus in buses} if channel in listeners]
+
+
+def ensure_listeners(arena: Any, buses: Iterable[Bus]) -> None:
+    for listener in _listeners_of(arena, buses):
+        listener.ensure()
+
+
+def caches_that_follow(arena: Any, buses: Iterable[Bus]) -> list[Any]:
     """Of this process."""
-    with _lock:
-        listener = _all.get(arena, {}).get(bus.channel)
-    return [] if listener is None else listener.caches()
+    return [cache for listener in _listeners_of(arena, buses) for cache in listener.caches()]
 
 
-def followers_of(arena: Any, bus: Bus) -> list[str]:
+def followers_of(arena: Any, buses: Iterable[Bus]) -> list[str]:
     """Of all processes: the names of the caches that follow."""
-    with _lock:
-        listener = _all.get(arena, {}).get(bus.channel)
-    return [] if listener is None else listener.channel.followers()
+    return [name for listener in _listeners_of(arena, buses) for name in listener.channel.followers()]
 
 
 def _ended(listener: Listener) -> None:

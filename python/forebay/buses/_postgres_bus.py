@@ -174,6 +174,9 @@ class PostgresSession:
             wire.close()
             raise
 
+    def fileno(self) -> int:
+        return self._wire.fileno()
+
     def ping(self) -> None:
         self._sent += 1
         self._wire.send(_PING, [self._pings.encode(), str(self._sent).encode()])

@@ -63,6 +63,9 @@ class Wire:
         with suppress(Exception):
             self._connection.close()
 
+    def fileno(self) -> int:
+        return int(self._libpq.socket)
+
     def ask(self, command: bytes, arguments: Sequence[bytes] = (), seconds: float = _TIMEOUT) -> None:
         """Until it is done; an error of psycopg's."""
         end = time.monotonic() + seconds

@@ -88,6 +88,17 @@ class TrackingBus(Bus):
     async def atell(self, cache: Any, keys: Iterable[Any]) -> None:
         """As tell()."""
 
+    def settle(self) -> None:
+        """Have the tier delete what this process owes it; OSError: it did not."""
+        tier = self._tier()
+        if tier is not None and not tier.settle(self._store_for_threads()):
+            raise OSError(f"{self.describe} has not deleted what is to go")
+
+    def _store_for_threads(self) -> Store:
+        if self._store is None:
+            self._store = self._server.store()
+        return self._store
+
     def subscribe(self) -> Session:
         tier = self._tier()
         assert tier is not None
@@ -116,9 +127,7 @@ class TrackingBus(Bus):
         if place[0] not in arena.caches():  # other machines have it, and an arena has room for only so many
             return []
         cache, part = self._cache(arena, tier, place)
-        if self._store is None:
-            self._store = self._server.store()
-        verdicts = part.verdicts(self._store, cache, keys)
+        verdicts = part.verdicts(self._store_for_threads(), cache, keys)
         for name, verdict in verdicts.items():
             if verdict == "forget" or (verdict == "wait" and at_once):
                 cache.delete(keys[name])
@@ -217,7 +226,7 @@ class Redis(TellingBus):
         except Exception:  # what changed is not known
             log.exception("%s: key(%r) failed: all entries of the caches that follow go", self.describe, text)
             key = EVERY
-        return [] if key is None else [Message(cache, key) for cache in followers_of(arena, self)]
+        return [] if key is None else [Message(cache, key) for cache in followers_of(arena, self.heard_by)]
 
 
 def _check_watch(prefix: str, watch: Any, key: Any) -> None:

@@ -92,6 +92,9 @@ class ServerSession:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
 
+    def fileno(self) -> int:
+        return self._server.fileno()
+
     def ping(self) -> None:
         self._server.ping()
 

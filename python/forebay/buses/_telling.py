@@ -23,7 +23,7 @@ from forebay._log import buses as log
 from forebay._core import ClosedError, TooBigError, _encode_key
 from forebay._loading_options import seconds_of
 from forebay.buses._bus import Bus
-from forebay.buses._listening import caches_that_follow, listener_of
+from forebay.buses._listening import caches_that_follow, ensure_listeners
 from forebay.tiers._breaker import Breaker
 from forebay.tiers._debts import MOST, Debts
 from forebay.tiers._names import Names, text_of
@@ -109,6 +109,7 @@ class TellingBus(Bus):
         self.breaker = Breaker(f"bus {self.describe}")
         self._debts = Debts()
         self._told = 0
+        self.heard_by: weakref.WeakSet[Bus] = weakref.WeakSet((self,))  # with the tiers that it is united with
         self._here: weakref.WeakKeyDictionary[Any, Here] = weakref.WeakKeyDictionary()
         _all.add(self)
 
@@ -202,7 +203,7 @@ class TellingBus(Bus):
         rest = self._debts.owe(origin + item for item in items)
         every = {origin + item.removeprefix(_HEALED).partition(b":")[0] + b":*" for item in rest}
         self._debts.owe(every, 2 * MOST)  # there are few caches
-        listener_of(arena, self).ensure()
+        ensure_listeners(arena, self.heard_by)
 
     def look_after(self) -> None:
         """Tell what could not be told before."""
@@ -259,18 +260,19 @@ class TellingBus(Bus):
             self._heal(arena, cache, part, [message for message in messages if not message.healed])
 
     def _parts(self, arena: Any, name: str) -> Iterator[TierOfCache]:
-        """Of tiers that cannot tell; of several handles of a cache with one tier, one."""
+        """Of tiers that do not say so themselves; of several handles of a cache with one tier, one."""
         seen = set()
-        for cache in caches_that_follow(arena, self):
+        for cache in caches_that_follow(arena, self.heard_by):
             part = cache._tier_part() if cache.name == name else None
             if part is not None and (id(part.tier), cache.version) not in seen:
                 seen.add((id(part.tier), cache.version))
                 yield part
 
     def _heal(self, arena: Any, cache: Any, part: TierOfCache, messages: Sequence[Message]) -> None:
-        """Who changed it has deleted it in the tier, if that was Forebay; what this machine was loading then, it may have set there since."""
-        foreign = [message.key for message in messages if not message.origin or message.version != part.version]
-        own = [message.key for message in messages if message.origin and message.version == part.version]
+        """Who told of it over this bus has deleted it in the tier, if that was Forebay with a tier that cannot tell
+        itself; what this machine was loading then, it may have set there since."""
+        own = [message.key for message in messages if part.is_told_by_bus and message.origin and message.version == part.version]
+        foreign = [message.key for message in messages if not part.is_told_by_bus or not message.origin or message.version != part.version]
         removed, late = part.remove(foreign, own)
         for key in (*removed, *late):
             cache.delete(key)

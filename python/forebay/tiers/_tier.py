@@ -199,6 +199,15 @@ class Tier:
         yield from self.ask("delete_many", list(owed))
         self._debts.paid(owed)
 
+    def settle(self, store: Store) -> bool:
+        """pay() for all, by a thread; False: the tier failed, or is left alone."""
+        try:
+            while len(self._debts):
+                run(self.pay(), store, _nothing)
+        except Unusable:
+            return False
+        return True
+
     def owe(self, names: Iterable[bytes]) -> None:
         self.count("forgotten", len(self._debts.owe(names)))
 
@@ -247,6 +256,7 @@ class TierOfCache:
         self._name_max = tier.store.name_max
         self._payload_max = cache.arena.max_entry
         self._twin: Store | None = None  # for threads, of an asynchronous store
+        self.is_believed: Callable[[], bool] = _always  # False: others may not have deleted there what changed
 
     def name_of(self, key: Any) -> bytes:
         name = (self._beginning + text_of(key)).encode("ascii")
@@ -255,6 +265,11 @@ class TierOfCache:
                 f"the key is too long for the tier: {len(name)} bytes with the names of tier and cache, {self._name_max} at most"
             )
         return name
+
+    @property
+    def is_told_by_bus(self) -> bool:
+        """The tier cannot say what changes in it."""
+        return self.tier.bus is None
 
     @property
     def limits(self) -> float | None:
@@ -291,7 +306,7 @@ class TierOfCache:
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
         sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
-        if not sought:
+        if not sought or not self.is_believed():
             return
         found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
         opened = [(wish, envelope) for wish in sought if (envelope := self._opened(found.get(wish.name))) is not None]
@@ -736,6 +751,10 @@ class TierOfCache:
 
 def _nothing(flights: Sequence[Flight]) -> Any:
     raise AssertionError("a write loads nothing")
+
+
+def _always() -> bool:
+    return True
 
 
 def items_of(values: Iterable[Sealed]) -> list[Item]:

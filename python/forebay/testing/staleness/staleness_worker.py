@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,11 +47,13 @@ def cache_of(orders: dict[str, Any], history: History) -> Any:
 
     arena = forebay.open(orders["arena"], orders.get("size", "16MiB"))
     tier = tier_of(orders["tier"], orders["max_stale"])
-    return arena.cache("rows", ttl=orders.get("ttl", 600), tier=tier, load_many=load_many)
+    bus = forebay.buses.Postgres(orders["database"], max_stale=orders["max_stale"]) if orders["database"] else None
+    return arena.cache("rows", ttl=orders.get("ttl", 600), tier=tier, bus=bus, load_many=load_many)
 
 
-def read(cache: Any, history: History, orders: dict[str, Any]) -> None:
+def read(history: History, orders: dict[str, Any]) -> None:
     """Reads as fast as it can, by fetch() and get(), and notes how far behind each was."""
+    cache = cache_of(orders, history)
     figures = Figures(Path(orders["figures"]))
     random.seed(orders["seed"])
     try:
@@ -65,14 +67,20 @@ def read(cache: Any, history: History, orders: dict[str, Any]) -> None:
         figures.flush()
 
 
-def change(cache: Any, history: History, orders: dict[str, Any]) -> None:
-    """Changes so many keys a second, by delete() and set(), and notes when each was acknowledged."""
+def keys_in_time(history: History, orders: dict[str, Any]) -> Iterator[int]:
+    """So many a second."""
     random.seed(orders["seed"])
     due = time.monotonic()
     while True:
         due += 1 / orders["changes"]
         time.sleep(max(due - time.monotonic(), 0))
-        key = min(int(random.paretovariate(0.8)) - 1, history.keys - 1)
+        yield min(int(random.paretovariate(0.8)) - 1, history.keys - 1)
+
+
+def change(history: History, orders: dict[str, Any]) -> None:
+    """Changes keys by delete() and set(), and notes when each was acknowledged."""
+    cache = cache_of(orders, history)
+    for key in keys_in_time(history, orders):
         version = history.write(key)
         if random.random() < 0.5:
             cache.set(key, {"version": version, "rest": "y" * 400})
@@ -82,12 +90,23 @@ def change(cache: Any, history: History, orders: dict[str, Any]) -> None:
             history.acknowledge(key, version)
 
 
+def notify(history: History, orders: dict[str, Any]) -> None:
+    """Changes keys as another program with SQL does: of its commit nobody hears but by the trigger's notification."""
+    import psycopg
+
+    with psycopg.connect(orders["database"], autocommit=True) as connection:
+        for key in keys_in_time(history, orders):
+            version = history.write(key)
+            connection.execute("SELECT pg_notify('forebay', %s)", (f'["rows", {key}]',))
+            history.acknowledge(key, version)
+
+
 def cache_tier_owes(cache: Any) -> bool:
     """What the tier has not had is not acknowledged to anybody."""
     return bool(cache._loading.options.tier.stats()["owed"])
 
 
-ROLES: dict[str, Callable[[Any, History, dict[str, Any]], None]] = {"read": read, "change": change}
+ROLES: dict[str, Callable[[History, dict[str, Any]], None]] = {"read": read, "change": change, "notify": notify}
 
 
 def main() -> None:
@@ -95,7 +114,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     history = History(Path(orders["history"]), orders["keys"])
     try:
-        ROLES[orders["role"]](cache_of(orders, history), history, orders)
+        ROLES[orders["role"]](history, orders)
     except Ended:
         pass
 

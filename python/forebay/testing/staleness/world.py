@@ -87,11 +87,20 @@ class World:
     """All machines on one tier.  A context manager: leaving it ends all processes."""
 
     def __init__(
-        self, folder: Path, *, keys: int = 100, max_stale: float | None = 1.0, changes: float = 200, load_seconds: float = 0.002
+        self,
+        folder: Path,
+        *,
+        keys: int = 100,
+        max_stale: float | None = 1.0,
+        changes: float = 200,
+        load_seconds: float = 0.002,
+        database: str | None = None,
     ) -> None:
+        """database: of PostgreSQL, over which machines are told of changes, by "notify" processes."""
         self.folder = folder
         self.keys = keys
         self._orders: dict[str, Any] = {"keys": keys, "max_stale": max_stale, "changes": changes, "load_seconds": load_seconds}
+        self._orders["database"] = database
         self._orders["history"] = str(folder / "history")
         self.history = History(folder / "history", keys)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -102,7 +111,7 @@ class World:
         orders = {**self._orders, **orders, "role": role, "arena": str(machine.arena), "tier": machine.tier}
         process = subprocess.Popen([sys.executable, "-m", "forebay.testing.staleness.staleness_worker", json.dumps(orders)], stdin=subprocess.DEVNULL)
         self.processes.append(process)
-        if role == "change":
+        if role in ("change", "notify"):
             self._changers.append(process)
         return process
 
