@@ -7,11 +7,13 @@ import pickle
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import redis
 
 import forebay
+from forebay._loading_options import Options
 from forebay.testing import servers
 from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, head_of, open_envelope
 from forking import fork_to_run, wait_for
@@ -117,6 +119,33 @@ def test_own_fills_are_not_thrown_away_by_what_the_server_says_of_them(pair):
     here.cache.set(200, "set")
     heard(here)
     assert len(here.cache.get_many(range(201))) == 101
+
+
+class Verdict:
+    """What another process of the machine would do if it heard that this key was changed."""
+
+    def __init__(self, machine, server, key):
+        self.raw, self.key, self.name = machine.arena.cache("users"), key, machine.name(key)
+        self.tier = forebay.tiers.Redis(client_of(server.unix_path, socket_timeout=5, socket_connect_timeout=5))
+        self.part = self.tier.bind(self.raw, Options())
+
+    def __call__(self, meanwhile=lambda: None):
+        """meanwhile: is done when the server has answered."""
+        store = SimpleNamespace(get_many=lambda names: (self.tier.store.get_many(names), meanwhile())[0])
+        return self.part.verdicts(store, self.raw, {self.name: self.key})[self.name]
+
+
+def test_a_fill_that_ends_after_the_server_was_asked_about_it_is_kept(make, server, source):
+    here = make(server.unix_path, source)
+    source.stop()
+    verdict, thread = Verdict(here, server, 1), threading.Thread(target=lambda: here.cache.fetch(1))
+    thread.start()
+    source.wait_until_it_runs()
+    assert verdict(lambda: (source.may_go_on.set(), thread.join())) == "keep"
+    assert verdict.raw.get(1) == source.value_of(1)
+    assert verdict() == "keep"
+    verdict.raw.delete(1)
+    assert verdict() == "forget"
 
 
 KINDS = [None, True, 2**40, -1, 2**80, 1.5, "text", b"bytes", [1, (2, 3)], {"a": {1: 2}}, b"", "", [], "x" * 5000]
@@ -374,6 +403,16 @@ def test_compressed_values_travel_compressed(trained, server, source):
     source.forget()
     assert there.cache.fetch_many(range(100)) == {key: source.rows[key] for key in range(100)}
     assert source.asked == [] and there.cache._dictionary_id() == 0
+
+
+def test_what_another_process_of_the_machine_has_packed_is_kept(trained, server):
+    here, _ = trained
+    here.cache.fetch(1)
+    verdict = Verdict(here, server, 1)
+    assert verdict() == "keep"
+    server.call("DEL", *dictionaries_of(server))
+    assert verdict() == "keep"  # it knows it by now
+    assert Verdict(here, server, 1)() == "forget"  # nobody can say what that is
 
 
 def test_a_dictionary_that_is_gone_is_a_miss_and_is_healed(trained, make, server, source):

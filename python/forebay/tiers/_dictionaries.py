@@ -37,9 +37,6 @@ class Dictionaries:
         """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
 
-    def known(self, digest: bytes) -> bytes | None:
-        return self._known.get(digest) if digest else None
-
     def _remember(self, digest: bytes, content: bytes) -> None:
         with self._lock:
             self._known[digest] = content

@@ -244,6 +244,20 @@ class Sealed:
     lease: bytes = field(default=b"")
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Of a key that this machine wrote to the tier of late, what is here."""
+
+    mark: Mark
+    lease: int | None  # its token
+    stored: tuple[int, bytes, float | None] | None  # kind, payload, seconds left
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Else there is nothing, or it is being loaded by one who began before the mark was made."""
+        return self.stored is not None if self.lease is None else self.lease == self.mark.lease
+
+
 class TierOfCache:
     """A tier's part for one Cache object."""
 
@@ -711,33 +725,39 @@ class TierOfCache:
         return self._twin
 
     def verdicts(self, store: Store, cache: Any, keys: dict[bytes, Any]) -> dict[bytes, str]:
-        """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (somebody here is about to write it: what is here now goes, and it is looked at again)."""
-        marks = self._marks.find(list(keys))
-        verdicts = {name: "forget" for name in keys if name not in marks}
-        if not marks:
+        """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (somebody here is about to write it: what is here now goes, and it is looked at again).
+
+        What is here is looked at before what is there: of what comes here after that, the tier tells, too."""
+        seen = {name: Seen(mark, cache._lease_token(keys[name]), cache._stored(keys[name])) for name, mark in self._marks.find(list(keys)).items()}
+        seen = {name: here for name, here in seen.items() if here.may_be_kept}
+        verdicts = {name: "forget" for name in keys if name not in seen}
+        if not seen:
             return verdicts
-        there = store.get_many(list(marks))
-        for name, mark in marks.items():
-            verdicts[name] = self._verdict(cache, keys[name], mark, there.get(name))
+        there = {name: envelope for name, data in store.get_many(list(seen)).items() if (envelope := self._opened(data)) is not None}
+        dictionaries = self._dictionaries_for(store, {envelope.digest for envelope in there.values() if envelope.digest})
+        for name, here in seen.items():
+            verdicts[name] = self._verdict(here, there.get(name), dictionaries)
         return verdicts
 
-    def _verdict(self, cache: Any, key: Any, mark: Any, data: bytes | None) -> str:
-        lease = cache._lease_token(key)
-        if lease is not None and lease != mark.lease:
-            return "forget"  # its load is older than what is there
-        envelope = None if data is None else self._opened(data)
-        here = cache._stored(key)
-        if here is not None and envelope is not None and envelope.state == VALUE and self._is_same(here, envelope):
+    def _dictionaries_for(self, store: Store, digests: set[bytes]) -> dict[bytes, bytes]:
+        """Another process of this machine may have packed what is there, and this one not have met its dictionary."""
+        try:
+            return run(self._dictionaries(digests), store, _nothing)
+        except Unusable:
+            return {}
+
+    def _verdict(self, here: Seen, there: Envelope | None, dictionaries: dict[bytes, bytes]) -> str:
+        if here.stored is not None and there is not None and there.state == VALUE and self._is_same(here.stored, there, dictionaries):
             return "keep"
-        if lease is None:
+        if here.lease is None:
             return "forget"
         # who wrote the mark is about to write to the tier, or has just done so and is about to store it here
-        is_written = envelope is not None and envelope.token == mark.token
-        return "keep" if is_written and here is None else "wait"
+        is_written = there is not None and there.token == here.mark.token
+        return "keep" if is_written and here.stored is None else "wait"
 
-    def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope) -> bool:
+    def _is_same(self, here: tuple[int, bytes, float | None], envelope: Envelope, dictionaries: dict[bytes, bytes]) -> bool:
         kind, payload, left = here
-        dictionary = self.tier.dictionaries.known(envelope.digest)
+        dictionary = dictionaries.get(envelope.digest)
         if kind != envelope.kind or (envelope.digest and dictionary is None):
             return False
         there = envelope.left(time.time())
