@@ -24,9 +24,17 @@ static int64_t minus(int64_t a, int64_t b)
     return (int64_t)((uint64_t)a - (uint64_t)b);
 }
 
+/* How long the machine has slept since it was booted: the two clocks are read at the
+ * same moment, or a thread that is held up between them would miss that much. */
 static int64_t suspended_ms(void)
 {
-    return read_clock_ms(CLOCK_BOOTTIME) - read_clock_ms(CLOCK_MONOTONIC);
+    int64_t before, boot, after = read_clock_ms(CLOCK_MONOTONIC);
+    do {
+        before = after;
+        boot = read_clock_ms(CLOCK_BOOTTIME);
+        after = read_clock_ms(CLOCK_MONOTONIC);
+    } while (after - before > 1);
+    return boot - after;
 }
 
 /* Note that arena time `now_ms` is this moment of the wall clock.  The arena's
@@ -83,11 +91,14 @@ forebay_status forebay_arena_advance_clock(forebay_arena *arena, uint64_t ms)
         return status;
     if (ms > CLOCK_MAX_MS || fb_now_ms(arena) + ms > CLOCK_MAX_MS)
         return FOREBAY_INVALID;
+    int64_t offset = atomic_load(&super->clock_offset), least = (int64_t)((uint64_t)offset + ms), wanted;
     atomic_fetch_add(&super->clock_boot_offset, (int64_t)ms);
-    /* as after a sleep: whoever looks brings the other offset after this one */
-    int64_t offset = atomic_load(&super->clock_offset), wanted;
+    /* as after a sleep: whoever looks brings the other offset after this one; which may be
+     * ahead of it already by what the coarse clock was behind when the arena's time began */
     do {
         wanted = (int64_t)((uint64_t)atomic_load(&super->clock_boot_offset) + (uint64_t)suspended_ms());
+        if (minus(least, wanted) > 0)
+            wanted = least;
     } while (minus(wanted, offset) > 0 && !atomic_compare_exchange_strong(&super->clock_offset, &offset, wanted));
     return FOREBAY_OK;
 }
