@@ -25,7 +25,7 @@ demo: build
 	build/venv/bin/forebay demo $(if $(ORIGIN),--origin '$(ORIGIN)') $(if $(TIER),--tier '$(TIER)') $(ARGS)
 
 test:
-	tools/setup build test wheels
+	tools/setup build test wheels examples
 	build/venv/bin/python tools/test $(SECTIONS)
 
 wheels:
