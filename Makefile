@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin: tools/setup provides what is needed, the rest is in tools/, meson and pip.
-.PHONY: help build demo test test-cassandra bench soak fuzz clean
+.PHONY: help build wheels demo test test-cassandra bench soak fuzz clean
 
 help:
 	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
@@ -11,7 +11,8 @@ help:
 	@echo 'make soak    the long versions of the proof; hours'
 	@echo 'make fuzz    fuzz targets, SECONDS=600 each'
 	@echo 'make build   library and command in build/release, wheel in build/venv'
-	@echo 'make clean   removes build/'
+	@echo 'make wheels  what is published, in dist/, tested in clean environments'
+	@echo 'make clean   removes build/ and dist/'
 	@echo 'ARGS=... is handed on to demo and bench.'
 
 build:
@@ -24,8 +25,12 @@ demo: build
 	build/venv/bin/forebay demo $(if $(ORIGIN),--origin '$(ORIGIN)') $(if $(TIER),--tier '$(TIER)') $(ARGS)
 
 test:
-	tools/setup build test
+	tools/setup build test wheels examples
 	build/venv/bin/python tools/test $(SECTIONS)
+
+wheels:
+	tools/setup build test wheels
+	build/venv/bin/python tools/test wheels
 
 test-cassandra:
 	tools/setup build test cassandra
@@ -45,4 +50,4 @@ fuzz:
 	FOREBAY_FUZZ_SECONDS=$(SECONDS) build/venv/bin/python tools/test fuzz
 
 clean:
-	rm -rf build
+	rm -rf build dist

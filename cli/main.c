@@ -99,7 +99,7 @@ static int run_tool(int argc, char **argv)
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)
         return run_help(argc - 2, argv + 2);
     if (strcmp(word, "--version") == 0) {
-        puts("forebay " FB_VERSION);
+        printf("forebay %s\n", forebay_version());
         return FB_EXIT_OK;
     }
     const fb_command *command = find_command(word);

@@ -11,5 +11,6 @@
 #include <forebay/lease.h>
 #include <forebay/limit.h>
 #include <forebay/status.h>
+#include <forebay/version.h>
 
 #endif

@@ -107,7 +107,7 @@ static int core_exec(PyObject *module)
     if (core_types_init(&state->types) < 0 || add_timedelta(state) < 0 || errors_init(state, module) < 0
         || add_types(state, module) < 0 || add_sentinels(state, module) < 0)
         return -1;
-    return PyModule_AddStringConstant(module, "__version__", FB_VERSION);
+    return PyModule_AddStringConstant(module, "__version__", forebay_version());
 }
 
 static int core_traverse(PyObject *module, visitproc visit, void *arg)
