@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin: tools/setup provides what is needed, the rest is in tools/, meson and pip.
-.PHONY: help build wheels demo test test-cassandra bench soak fuzz clean
+.PHONY: help build wheels demo docs test test-cassandra bench soak fuzz clean
 
 help:
 	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
 	@echo '             ORIGIN=postgres TIER=redis-cluster: and two machines on these'
+	@echo 'make docs    the documentation site, into build/site'
 	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
 	@echo 'make test-cassandra   what needs a Cassandra node, which takes Java; make test does it where there is one'
 	@echo 'make bench   side by side with its peers'
@@ -23,6 +24,10 @@ demo: build
 	tools/setup demo $(if $(ORIGIN)$(TIER),engines) $(if $(filter cassandra,$(ORIGIN)),cassandra)
 	$(if $(filter cassandra,$(ORIGIN)),tools/cassandra/fetch)
 	build/venv/bin/forebay demo $(if $(ORIGIN),--origin '$(ORIGIN)') $(if $(TIER),--tier '$(TIER)') $(ARGS)
+
+docs:
+	tools/setup build
+	build/venv/bin/python tools/test docs
 
 test:
 	tools/setup build test wheels examples

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of what the benchmarks measured: for the terminal, and docs/measurements.md.
+"""Tables of what the benchmarks measured: for the terminal, and docs/internals/measurements.md.
 
-`python bench/report.py` reads build/bench/*.json and writes docs/measurements.md.
+`python bench/report.py` reads build/bench/*.json and writes docs/internals/measurements.md.
 It contains no figure that is not in one of these files.
 """
 
@@ -494,6 +494,8 @@ def traces_section() -> str:
 INTRODUCTION = """# Measurements
 
 Written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; not edited by hand.
+
+<!-- sh not run here: benchmarks of minutes to hours -->
 """
 
 

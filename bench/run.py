@@ -4,7 +4,7 @@
 Rounds are interleaved: in each round every peer takes its turn at every
 operation; what is reported is the median of the rounds.  Writes
 build/bench/speed.json and prints the tables; bench/report.py makes
-docs/measurements.md of it.
+docs/internals/measurements.md of it.
 """
 
 from __future__ import annotations

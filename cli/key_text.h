@@ -8,7 +8,7 @@
 #include <forebay/forebay.h>
 
 /* How a key is typed.  All but RAW stand for a Python key, in the encoding of
- * docs/encoding.md. */
+ * docs/reference/encoding.md. */
 typedef enum fb_key_type {
     FB_KEY_STR,
     FB_KEY_INT,   /* decimal digits, any number of them */

@@ -8,7 +8,7 @@
 #define DEPTH_MAX 500     /* levels of JSON; 200 tuples inside each other, Python's limit, take 400 */
 #define BIG_INT_MAX 2048u /* bytes shown as a decimal number; longer ones as {"$ext": ...} */
 
-/* Extension types of docs/encoding.md. */
+/* Extension types of docs/reference/encoding.md. */
 enum {
     EXT_TUPLE = 1,
     EXT_BIG_INT = 2,

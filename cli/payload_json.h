@@ -9,7 +9,7 @@
 
 #include "json.h"
 
-/* Write an entry's value, in the encoding of docs/encoding.md, as one JSON
+/* Write an entry's value, in the encoding of docs/reference/encoding.md, as one JSON
  * value.  What JSON has no word for becomes an object with one name:
  *
  *   {"$bytes": "00ff"}  {"$tuple": [1, 2]}  {"$uuid": "..."}  {"$decimal": "1.10"}

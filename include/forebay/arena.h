@@ -110,7 +110,7 @@ typedef struct forebay_row_info {
 /* Write up to `capacity` rows; returns how many are in use. */
 FOREBAY_API uint32_t forebay_arena_rows(forebay_arena *arena, forebay_row_info *rows, uint32_t capacity);
 
-/* Check every invariant docs/arena-format.md lists.  Calls `report(context,
+/* Check every invariant docs/internals/arena-format.md lists.  Calls `report(context,
  * message)` for each violation (at most 100 of them).  Returns FOREBAY_OK if
  * there is none, FOREBAY_CORRUPT otherwise.  On a live arena, what is in
  * motion is looked at again before it is called a violation. */

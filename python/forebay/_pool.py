@@ -28,7 +28,7 @@ class Pool(PoolBase[T]):
             ...
 
     With arena= and host_max= at most host_max objects of this name= over all processes
-    of the machine, whichever of them are killed; docs/pools.md.
+    of the machine, whichever of them are killed; docs/guides/pools.md.
 
     create: makes an object.  min_size: objects that are kept, once the pool is used;
     max_size: the most (8 if None).  check(object): before it is handed out again; if it

@@ -2,8 +2,8 @@
 """A cache that machines share: behind it a tier, or a bus over which they tell each other what changed.
 
 Arena.cache() makes one where tier= or bus= is given.  Reads are those of every cache,
-in C; what writes tells the other machines, so it is here.  docs/tiers.md,
-docs/coherence.md."""
+in C; what writes tells the other machines, so it is here.  docs/guides/tiers.md,
+docs/guides/coherence.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes every process sees.  A change here is a new format version
- * (ARENA_FORMAT_VERSION) and a change of docs/arena-format.md.
+ * (ARENA_FORMAT_VERSION) and a change of docs/internals/arena-format.md.
  *
  *   0           4096
  *   [superblock][rows][caches][counters][tags][segment table][policy][dictionaries][leases][limits][index | segments ...]

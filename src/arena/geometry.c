@@ -13,7 +13,7 @@
 #define TAGS_MIN 128u
 #define DICTIONARIES_PART 128u           /* of the arena, for the bytes of dictionaries */
 #define DICTIONARY_SIZE_MIN 2048u
-#define DICTIONARY_SIZE_MAX 112640u      /* more gains next to nothing: docs/measurements.md */
+#define DICTIONARY_SIZE_MAX 112640u      /* more gains next to nothing: docs/internals/measurements.md */
 #define DICTIONARIES_WANTED 8u
 #define BYTES_PER_LEASE 16384u           /* half a percent of the arena */
 #define LEASES_MIN 64u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Segments: claims on them, their lives, and the heads that writers append to.
- * docs/concurrency.md has the state picture.  A claim is never waited for. */
+ * docs/internals/concurrency.md has the state picture.  A claim is never waited for. */
 #ifndef FB_SEGMENTS_H
 #define FB_SEGMENTS_H
 

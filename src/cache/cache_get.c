@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads: copy out, then check that nothing moved.  docs/concurrency.md. */
+/* Reads: copy out, then check that nothing moved.  docs/internals/concurrency.md. */
 #include "arena/arena_clock.h"
 #include "base/copy.h"
 #include "cache/hit.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Places: is an entry that was read still what its key means?  Why the few loads
- * of forebay_place_holds() suffice is in docs/concurrency.md. */
+ * of forebay_place_holds() suffice is in docs/internals/concurrency.md. */
 #include "arena/arena_clock.h"
 #include "base/copy.h"
 #include "cache/hit.h"

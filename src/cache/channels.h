@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Channels: what their files share.  docs/concurrency.md is the protocol. */
+/* Channels: what their files share.  docs/internals/concurrency.md is the protocol. */
 #ifndef FB_CHANNELS_H
 #define FB_CHANNELS_H
 

@@ -4,7 +4,7 @@
  *
  * An id is never given twice.  The record of a segment has a bit for the slot of
  * every dictionary that an entry in it may need; a dictionary goes when no
- * segment has its bit and no cache packs with it.  docs/concurrency.md. */
+ * segment has its bit and no cache packs with it.  docs/internals/concurrency.md. */
 #ifndef FB_DICTIONARIES_H
 #define FB_DICTIONARIES_H
 

@@ -112,7 +112,7 @@ static bool remove_original(displaced *d)
     return false;
 }
 
-/* docs/concurrency.md, "Making room in a bucket". */
+/* docs/internals/concurrency.md, "Making room in a bucket". */
 static bool move(forebay_arena *arena, displaced *d, _Atomic uint64_t *to, uint64_t copy)
 {
     uint64_t tentative = copy | SLOT_TENTATIVE, expected = 0;

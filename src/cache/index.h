@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The index: 64-byte buckets of eight slots; a key may be in either of two
  * buckets (Azar, Broder, Karlin, Upfal: Balanced allocations, 1994).  It grows
- * by linear hashing, a bucket at a time.  docs/concurrency.md is its protocol. */
+ * by linear hashing, a bucket at a time.  docs/internals/concurrency.md is its protocol. */
 #ifndef FB_INDEX_H
 #define FB_INDEX_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of leases: which keys are being loaded, by whom.  docs/concurrency.md
+/* The table of leases: which keys are being loaded, by whom.  docs/internals/concurrency.md
  * is its protocol. */
 #ifndef FB_LEASES_H
 #define FB_LEASES_H

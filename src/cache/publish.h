@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Putting entries into the index and taking them out: insert, replace, delete
- * as docs/concurrency.md specifies them. */
+ * as docs/internals/concurrency.md specifies them. */
 #ifndef FB_PUBLISH_H
 #define FB_PUBLISH_H
 

@@ -15,8 +15,8 @@
 #define SLOT_FREQUENCY_MASK (UINT64_C(7) << SLOT_FREQUENCY_SHIFT)
 #define SLOT_FREQUENCY_MAX 7u
 #define SLOT_TENTATIVE (UINT64_C(1) << 63)
-#define SLOT_MOVING (UINT64_C(1) << 59 | SLOT_TENTATIVE) /* between two buckets: docs/concurrency.md's M */
-#define SLOT_UNUSED SLOT_TENTATIVE /* never used, in a bucket beyond the index: docs/concurrency.md's U */
+#define SLOT_MOVING (UINT64_C(1) << 59 | SLOT_TENTATIVE) /* between two buckets: docs/internals/concurrency.md's M */
+#define SLOT_UNUSED SLOT_TENTATIVE /* never used, in a bucket beyond the index: docs/internals/concurrency.md's U */
 
 static inline uint64_t fb_slot_tag(uint64_t hash)
 {

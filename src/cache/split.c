@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Growing the index: docs/concurrency.md, "Splitting a bucket". */
+/* Growing the index: docs/internals/concurrency.md, "Splitting a bucket". */
 #include "cache/evict.h"
 #include "cache/index.h"
 

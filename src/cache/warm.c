@@ -10,7 +10,7 @@
 #define WARM_EVERY 8u
 /* Hits that an entry must have had before. */
 #define WARM_FREQUENCY 2u
-/* Of the segments, those whose room unpacked entries may take (docs/measurements.md);
+/* Of the segments, those whose room unpacked entries may take (docs/internals/measurements.md);
  * while more than a part of all is free, they may take that, too. */
 #define WARM_PART 32u
 #define FREE_PART 8u

@@ -10,7 +10,7 @@
 
 /* fastCover looks for the parts of k bytes whose d-byte words are in most
  * samples.  What a search over k and d finds is hardly better and takes 30 times
- * as long: docs/measurements.md, "Dictionaries: how they are trained". */
+ * as long: docs/internals/measurements.md, "Dictionaries: how they are trained". */
 #define PART_LENGTH 512u
 #define WORD_LENGTH 8u
 #define FREQUENCY_BITS 20u

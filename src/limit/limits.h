@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits: what their files share.  docs/concurrency.md is the protocol. */
+/* Limits: what their files share.  docs/internals/concurrency.md is the protocol. */
 #ifndef FB_LIMITS_H
 #define FB_LIMITS_H
 

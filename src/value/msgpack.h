@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Extension types of Forebay; docs/encoding.md defines their payloads. */
+/* Extension types of Forebay; docs/reference/encoding.md defines their payloads. */
 typedef enum fb_ext {
     FB_EXT_TUPLE = 1,
     FB_EXT_BIG_INT = 2,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Channels: docs/concurrency.md, "Channels".  One key of one cache.
+/* Channels: docs/internals/concurrency.md, "Channels".  One key of one cache.
  *
  * A server's value is a number, which it raises up to CHANGES times, each time saying so. Time is a
  * number that the same process raises, TICKS times, between any two steps: a moment is the time at which

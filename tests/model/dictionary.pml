@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When a dictionary may go: docs/concurrency.md, "Dictionaries".  One slot of the
+/* When a dictionary may go: docs/internals/concurrency.md, "Dictionaries".  One slot of the
  * dictionary region, a segment for each writer and one that entries move to.
  *
  * A writer knows an id, of now or of before, and appends an entry that needs it.

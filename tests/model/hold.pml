@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holding against reuse, and reading without a lock: docs/concurrency.md,
+/* Holding against reuse, and reading without a lock: docs/internals/concurrency.md,
  * "Reading" and "Holding".  One slot, one segment with room for one entry of two
  * words; its incarnation in the slot is one bit, so that it wraps after two
  * lives where the real one wraps after 1,024.

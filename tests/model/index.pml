@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The index protocol of docs/concurrency.md: one key, every operation, a split.
+/* The index protocol of docs/internals/concurrency.md: one key, every operation, a split.
  *
  * Slots of bucket s, then of bucket n, then of the key's other bucket o.  Before
  * the split the key's candidates are s and o, after it n and o.  With -DSTAYS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Leases: docs/concurrency.md, "Leases".  One key.
+/* Leases: docs/internals/concurrency.md, "Leases".  One key.
  *
  * Without -DSTORING, taking: TAKERS threads, the last OF_ONE of them of one process,
  * take and end the lease up to TAKES times, over WORDS words.  -DKILLER kills

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Limits: docs/concurrency.md, "Limits".  One record with WORDS permits.
+/* Limits: docs/internals/concurrency.md, "Limits".  One record with WORDS permits.
  *
  * Without -DWAITING: TAKERS threads take and give back up to TAKES times, the last OF_ONE
  * of them of one process.  -DKILLER kills the first one's process at any instruction;

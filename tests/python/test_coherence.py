@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reads may see of what other machines change, whatever happens: docs/coherence.md.
+"""What reads may see of what other machines change, whatever happens: docs/guides/coherence.md.
 
 Two machines (arenas, with worker processes that read) on one tier; a process of the first changes
 rows, and the history says how far behind each read was.  The bound is no matter of speed: a read

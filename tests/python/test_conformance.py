@@ -136,7 +136,7 @@ def test_a_miss_is_the_same_after_pickling():
 
 @pytest.mark.parametrize("peer", ["diskcache", "dogpile-memcached"])
 def test_peers_are_checked(peer):
-    """What all of them do; docs/conformance.md has the rest."""
+    """What all of them do; docs/internals/conformance.md has the rest."""
     command = [sys.executable, "-m", "forebay.testing.conformance", "--adapter", peer, "--json", "--rounds", "1"]
     parts = [part for name in (SHARED, ONE_LOAD, RAISES, DELETED) for part in ("--check", name)]
     done = subprocess.run([*command, *parts], capture_output=True, text=True)
@@ -156,7 +156,7 @@ def test_the_command_prints_a_table():
 
 
 def test_the_document_lists_all_checks_with_what_they_need():
-    text = (Path(__file__).resolve().parents[2] / "docs/conformance.md").read_text()
+    text = (Path(__file__).resolve().parents[2] / "docs/internals/conformance.md").read_text()
     for check in conformance.checks():
         needs = [f"`{name.upper()}`" for name in sorted(check.needs, key=["load", "overtake", "deadline", "ttl", "budget"].index)]
         assert f"| {check.name.replace('_', ' ')} | {', '.join(needs)}".rstrip() + " |" in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys and values to bytes and back, against docs/encoding.md."""
+"""Keys and values to bytes and back, against docs/reference/encoding.md."""
 
 import collections
 import dataclasses
@@ -40,7 +40,7 @@ encode_key = _core._encode_key
 decode_key = _core._decode_key
 
 
-# ---- docs/encoding.md as a program ---------------------------------------------
+# ---- docs/reference/encoding.md as a program ---------------------------------------------
 
 
 def integer(value):

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """forebay.sources.Cassandra on a real node."""
 
-import contextlib
 import datetime
 import inspect
+import os
 import uuid
 from decimal import Decimal
 
 import pytest
 
 import forebay
+import pages
 from forebay.sources import Cassandra, SourceError
 from forking import fork_to_run, wait_for
 from pooled import Call
@@ -339,10 +340,10 @@ def test_it_is_no_coroutine_function(session):
 
 
 def test_the_document_does_what_it_says(session):
-    from test_sources_document import PEOPLE, run_sections
+    from test_pages import PEOPLE, TEXTS
 
     session.execute("TRUNCATE users")
     for person in PEOPLE:
         session.execute("INSERT INTO users (id, name, team) VALUES (%s, %s, %s)", person)
-    with contextlib.closing(forebay.open(None, size="1MiB")):
-        assert run_sections(lambda title: title == "Cassandra", {"session": session}) >= 5
+    text = pages.sections(TEXTS["guides/sources.md"], lambda title: title == "Cassandra")
+    assert pages.run(text, {"session": session}, dict(os.environ)) >= 5

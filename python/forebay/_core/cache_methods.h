@@ -147,7 +147,7 @@ PyObject *cache_invalidate_tag(PyObject *self, PyObject *tag);
 #define CACHE_VIEW_DOC                                                                                       \
     "view($self, key, /)\n--\n\n"                                                                           \
     "The bytes of a key's value where they are in the arena, as a View: bytes as they\n"                    \
-    "were set, other values encoded (docs/encoding.md).  MissError on a miss."
+    "were set, other values encoded (docs/reference/encoding.md).  MissError on a miss."
 PyObject *cache_view(PyObject *self, PyObject *key);
 /* A View of a key's value; NULL with `*status`, FOREBAY_OK if an exception is set,
  * else with none set. */

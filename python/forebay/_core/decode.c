@@ -308,7 +308,7 @@ static PyObject *decode_tzinfo(const decoding *run, fb_pack_reader *reader)
     return zone;
 }
 
-/* The fields of a date and time, 64 bits (docs/encoding.md). */
+/* The fields of a date and time, 64 bits (docs/reference/encoding.md). */
 static PyObject *build_datetime(const decoding *run, uint64_t bits, PyObject *tzinfo)
 {
     const PyDateTime_CAPI *api = run->types->datetime_api;

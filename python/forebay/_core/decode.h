@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes back to Python values.  The format is docs/encoding.md.
+/* Bytes back to Python values.  The format is docs/reference/encoding.md.
  *
  * The input is never trusted: any bytes give a value or an exception, nothing
  * outside of them is read, and what is allocated is bounded by a small multiple

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Python values to bytes.  The format is docs/encoding.md.
+/* Python values to bytes.  The format is docs/reference/encoding.md.
  *
  * Every function here needs the GIL (or an attached thread state) and may run
  * other Python threads before it returns. */

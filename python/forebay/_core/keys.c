@@ -7,7 +7,7 @@
 #include "decode.h"
 
 /* The first byte of a key, and of each element of a tuple.  Part of the format
- * (docs/encoding.md). */
+ * (docs/reference/encoding.md). */
 enum {
     TAG_STR = 's',
     TAG_BYTES = 'b',

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys: Python objects to canonical bytes and back.  The format is
- * docs/encoding.md.  Two keys have the same bytes exactly if they have the same
+ * docs/reference/encoding.md.  Two keys have the same bytes exactly if they have the same
  * type and are equal: 1, "1", b"1" and True are four keys. */
 #ifndef CORE_KEYS_H
 #define CORE_KEYS_H

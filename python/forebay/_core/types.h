@@ -70,7 +70,7 @@ const char *core_type_advice(const core_types *types, PyTypeObject *type);
 /* The full name of a type for messages ("collections.OrderedDict"), new. */
 PyObject *core_type_name(PyTypeObject *type);
 
-/* A date in 23 bits and a time in 38: docs/encoding.md. */
+/* A date in 23 bits and a time in 38: docs/reference/encoding.md. */
 static inline uint32_t core_date_bits(int year, int month, int day)
 {
     return (uint32_t)year << 9 | (uint32_t)month << 5 | (uint32_t)day;

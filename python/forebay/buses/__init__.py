@@ -9,7 +9,7 @@ Or a PostgreSQL database tells, by triggers, of changes that anybody makes:
     users = arena.cache("users", load_many=load_users, bus=forebay.buses.Postgres("dbname=shop"))
 
 A tier on Redis needs none for what changes in it; for what changes behind it there may be one, too.  No driver is imported before
-it is used.  docs/coherence.md."""
+it is used.  docs/guides/coherence.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who listens to a bus: a thread in two processes of the machine, which the arena's channel chooses.
 
-include/forebay/channel.h says what a listener owes; docs/coherence.md what follows from it."""
+include/forebay/channel.h says what a listener owes; docs/guides/coherence.md what follows from it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ What is told is written as an item, printable ASCII:
 
     [!] CACHE [@VERSION] : KEY
 
-as the names of docs/tiers.md; KEY * is every entry of the cache.  With ! a tier had an
+as the names of docs/guides/tiers.md; KEY * is every entry of the cache.  With ! a tier had an
 old value, which is gone by now: whoever has read it forgets it, and looks at no tier."""
 
 from __future__ import annotations

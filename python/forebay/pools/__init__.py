@@ -12,5 +12,5 @@
 
 A driver is imported with its module, and by nothing else; `pip install forebay[psycopg]`
 and so on.  All of them take host_max=, arena= and name=: at most so many connections of
-that name over all processes of the machine; docs/driver-pools.md.
+that name over all processes of the machine; docs/guides/driver-pools.md.
 """

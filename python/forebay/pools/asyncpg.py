@@ -8,7 +8,7 @@
             await connection.fetch("SELECT 1")
         await pool.fetchval("SELECT 1")
 
-docs/driver-pools.md says what is different.
+docs/guides/driver-pools.md says what is different.
 """
 
 from __future__ import annotations

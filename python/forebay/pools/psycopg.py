@@ -7,7 +7,7 @@
     with pool.connection() as connection:
         connection.execute("SELECT 1")
 
-docs/driver-pools.md says what is different.
+docs/guides/driver-pools.md says what is different.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ A source is a function of a list of keys, and returns a dict of those that are t
 asynchronous drivers it is a coroutine function.  A key that cannot be asked for, such as
 a str where the column is a number, has the exception as its value.  Each reads the
 primary, in a statement that begins after the call.  Drivers are imported when they are
-used; docs/sources.md.
+used; docs/guides/sources.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 On a miss the tier is asked for all keys in one round trip to each of its nodes, then
 load_many for the rest, and both are filled.  One object is for all caches on a client.
-No driver is imported here: they are told by their objects.  docs/tiers.md."""
+No driver is imported here: they are told by their objects.  docs/guides/tiers.md."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tier holds under a name: docs/tiers.md specifies the bytes.
+"""What a tier holds under a name: docs/guides/tiers.md specifies the bytes.
 
     0   2  "FB"
     2   1  version of this format, 1
     3   1  state: "P" placeholder, "V" value, "B" too big for the tier
     4   8  token of whoever wrote it
-   12   1  kind of the value: docs/encoding.md; absent is one
+   12   1  kind of the value: docs/reference/encoding.md; absent is one
    13   1  codec: 0 none, 1 zstd, 2 lz4; + 128: with a dictionary
    14   8  when it expires, Unix time in ms; 0: never
    22   8  with a dictionary: the first bytes of its SHA-256

@@ -5,7 +5,7 @@
 
 KEY is an int in decimal; a str that begins with a letter as it is, any other after a
 quotation mark ('), both percent-encoded (RFC 3986); for every other type of key, and
-for an int that is large, ~ and the bytes of docs/encoding.md in base64url."""
+for an int that is large, ~ and the bytes of docs/reference/encoding.md in base64url."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tier: what a cache asks on a miss before its source, and fills after it.
 
-docs/tiers.md is the protocol.  In short, for the keys of one load, whose leases are held:
+docs/guides/tiers.md is the protocol.  In short, for the keys of one load, whose leases are held:
 
 1. get_many: what the tier has is stored here.
 2. place_many: a placeholder with a token of our own where there is nothing, so that an
