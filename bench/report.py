@@ -408,8 +408,18 @@ def staleness_table(found: dict[str, Any]) -> Table:
                  ["machine", "reads", "behind", *first["ms"]], rows, note)  # fmt: skip
 
 
+def recovery_table(found: dict[str, Any]) -> Table:
+    whats = found["rounds"][0]["seconds"]
+    spans = {what: sorted(one["seconds"][what] for one in found["rounds"]) for what in whats}
+    rows = [[what, f"{median(own):.2f}", f"{own[-1]:.2f}"] for what, own in spans.items()]
+    behind = max(one["most_behind_seconds"] for one in found["rounds"])
+    note = (f"Seconds from the kill on until it was so for good, {len(found['rounds'])} rounds; cluster-node-timeout {found['node_timeout_ms']} ms, "
+            f"{found['changes_per_second']} changes a second. No read was further behind than {behind * 1000:.0f} ms.")  # fmt: skip
+    return Table("A primary of a Redis Cluster of six nodes is killed", ["", "median, s", "most, s"], rows, note)
+
+
 def tiers_tables(outcome: dict[str, Any]) -> list[Table]:
-    makers = {"cluster": cluster_table, "hit": tier_hit_table, "cold": tier_cold_table, "staleness": staleness_table}
+    makers = {"cluster": cluster_table, "hit": tier_hit_table, "cold": tier_cold_table, "staleness": staleness_table, "recovery": recovery_table}
     return [make(outcome[name]) for name, make in makers.items() if name in outcome]
 
 

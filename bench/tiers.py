@@ -7,7 +7,8 @@ mget_nonatomic; and what each sends to each node.  `hit`: get and fetch of what 
 of a cache with a tier and of one without, in turn.  `cold`: eight processes that start
 together and read the same rows of PostgreSQL, each with a dict of its own and by Forebay.
 `staleness`: two machines on one Redis, 1,000 changes a second, and how far behind reads
-were.  --only chooses.  Writes build/bench/tiers.json.
+were.  `recovery`: a primary of a cluster of six nodes is killed (recovery.py).  --only
+chooses.  Writes build/bench/tiers.json.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import timing
 from forebay.testing import servers
 from forebay.testing.staleness.history import percentile
 from forebay.testing.staleness.world import Machine, World
+from recovery import measure_recovery
 
 KEYS = 1000
 TIMEOUTS = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}  # a busy machine
@@ -295,7 +297,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench tiers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10.0, help="of the staleness (default %(default)g)")
-    parser.add_argument("--only", choices=("cluster", "hit", "cold", "staleness"), action="append")
+    parser.add_argument("--only", choices=("cluster", "hit", "cold", "staleness", "recovery"), action="append")
     parser.add_argument("--output", type=Path, default=dataset.BUILD / "tiers.json")
     options = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -303,6 +305,7 @@ def main() -> None:
         "hit": lambda: measure_hit(options.rounds),
         "cold": lambda: measure_cold(min(options.rounds, 3)),
         "staleness": lambda: measure_staleness(options.seconds),
+        "recovery": lambda: measure_recovery(min(options.rounds, 5)),
     }
     outcome: dict[str, Any] = {"date": time.strftime("%Y-%m-%d")}
     for name in options.only or parts:

@@ -33,6 +33,7 @@ def test_behind_is_how_long_ago_the_next_version_was_acknowledged(folder):
         assert history.write(2) == version
     assert other.behind(2, 1, began) == 0.0  # nothing is acknowledged yet
     history.acknowledge(2, 2)
+    assert [other.acknowledged(2, version) for version in (1, 2, 3, 4)] == [True, True, False, False]
     acknowledged = time.monotonic()
     assert other.behind(2, 1, began) == 0.0  # it began before that
     assert 1.0 <= other.behind(2, 1, acknowledged + 1) <= 1.0 + acknowledged - began

@@ -46,6 +46,10 @@ class History:
     def acknowledge(self, key: int, version: int) -> None:
         self._moments[self._at(key, version)] = time.monotonic()
 
+    def acknowledged(self, key: int, version: int) -> bool:
+        """Has this version, or a later one, been?"""
+        return any(self._moments[self._at(key, later)] for later in range(version, self.version(key) + 1))
+
     def _at(self, key: int, version: int) -> int:
         return key * VERSIONS + version % VERSIONS
 
