@@ -53,3 +53,8 @@ def test_the_installed_command_finds_its_library(installed):
     command = next(installed.rglob("bin/forebay"))
     done = subprocess.run([command, "--version"], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0 and done.stdout.startswith("forebay ")
+
+
+def test_the_manual_pages_are_installed_where_man_looks(installed):
+    pages = {path.stem for path in installed.rglob("share/man/man1/*.1")}
+    assert {"forebay", "forebay-create", "forebay-stat"} <= pages
