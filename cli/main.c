@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "complete.h"
 #include "help.h"
 #include "manual.h"
 
@@ -81,6 +82,10 @@ static int run_tool(int argc, char **argv)
         return run_help(argc - 2, argv + 2);
     if (strcmp(word, "--version") == 0) {
         puts("forebay " FB_VERSION);
+        return FB_EXIT_OK;
+    }
+    if (strcmp(word, "__complete") == 0 && argc > 2) { /* for scripts; not in the help */
+        fb_complete(commands, COMMAND_COUNT, argc - 2, argv + 2);
         return FB_EXIT_OK;
     }
     const fb_command *command = find_command(word);

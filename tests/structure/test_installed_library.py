@@ -55,6 +55,8 @@ def test_the_installed_command_finds_its_library(installed):
     assert done.returncode == 0 and done.stdout.startswith("forebay ")
 
 
-def test_the_manual_pages_are_installed_where_man_looks(installed):
+def test_manual_pages_and_completion_are_installed_where_they_are_looked_for(installed):
     pages = {path.stem for path in installed.rglob("share/man/man1/*.1")}
     assert {"forebay", "forebay-create", "forebay-stat"} <= pages
+    for script in ("bash-completion/completions/forebay", "zsh/site-functions/_forebay", "fish/vendor_completions.d/forebay.fish"):
+        assert len(list(installed.rglob(f"share/{script}"))) == 1
