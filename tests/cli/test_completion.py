@@ -139,12 +139,12 @@ def offered(run, *words):
 
 
 def test_the_command_says_what_may_come(run, arena):
-    assert offered(run, "") == [*COMMANDS[:-1], "bench", "demo", "help"]
+    assert offered(run, "") == [*COMMANDS, "demo", "help"]
     assert offered(run, "-") == ["--help", "--version"]
     for name in COMMANDS:
         in_help = re.findall(r"^  (-\S+)", run("help", name).stdout.split("\noptions:\n")[1], re.M)
         assert offered(run, name, "-") == in_help
-    assert offered(run, "stat", "--json", "-") == ["--trust", "--prometheus", "--help"]
+    assert offered(run, "dump", "--json", "-o", "x", "-") == ["--cache", "--format", "--trust", "--help"]
     assert offered(run, "stat", "") == offered(run, "load", "a", "") == offered(run, "dump", "-o", "") == [":files"]
     assert offered(run, "drop", "--", "-") == [":files"]
     assert offered(run, "drop", "--trust", arena, "") == ["users", "prices:eu", "two words"]
