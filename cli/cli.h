@@ -37,6 +37,8 @@ extern const fb_command fb_cmd_stat;
 extern const fb_command fb_cmd_verify;
 extern const fb_command fb_cmd_get;
 extern const fb_command fb_cmd_drop;
+extern const fb_command fb_cmd_dump;
+extern const fb_command fb_cmd_load;
 extern const fb_command fb_cmd_bench;
 extern const fb_command fb_cmd_demo;
 

@@ -4,15 +4,17 @@
 #include <string.h>
 
 #include "cli.h"
+#include "colour.h"
 #include "json.h"
 #include "stat_facts.h"
 #include "stat_prometheus.h"
 
-enum { TRUST, JSON, PROMETHEUS, OPTION_COUNT };
+enum { TRUST, JSON, PROMETHEUS, COLOR, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [JSON] = { "--json", NULL, "print it as JSON" },
     [PROMETHEUS] = { "--prometheus", NULL, "print its figures as metrics, for node_exporter's textfile collector" },
+    [COLOR] = FB_COLOUR_OPTION,
 };
 
 /* NULL if huge pages are in effect, else how to get them. */
@@ -175,34 +177,47 @@ static void print_arena(const arena_facts *facts)
 {
     const forebay_arena_info *info = &facts->info;
     char a[FB_SIZE_TEXT], b[FB_SIZE_TEXT];
-    fputs("arena       ", stdout);
+    fb_print_label("arena");
     fb_print_text(facts->path);
-    printf("\nsize        %s (%" PRIu64 " bytes), format %u, %s\n", fb_size_text(info->size, a), info->size,
+    putchar('\n');
+    fb_print_label("size");
+    printf("%s (%" PRIu64 " bytes), format %u, %s\n", fb_size_text(info->size, a), info->size,
            info->format_version, info->on_disk ? "on a disk" : "in memory: gone after a reboot");
-    printf("segments    %u of %s: %u with entries, %u index, %u free\n", info->segment_count,
+    fb_print_label("segments");
+    printf("%u of %s: %u with entries, %u index, %u free\n", info->segment_count,
            fb_size_text(info->segment_size, b), fb_segments_with_entries(info), info->segments_index,
            info->segments_free);
-    printf("entries     %s appended, %" PRIu64 " index slots used of %" PRIu64 "\n",
+    fb_print_label("entries");
+    printf("%s appended, %" PRIu64 " index slots used of %" PRIu64 "\n",
            fb_size_text(info->entry_bytes, a), info->index_slots_used, info->index_buckets * 8);
-    printf("metadata    %s (%.1f%% of the arena)\n", fb_size_text(info->metadata_bytes, a),
+    fb_print_label("metadata");
+    printf("%s (%.1f%% of the arena)\n", fb_size_text(info->metadata_bytes, a),
            100.0 * (double)info->metadata_bytes / (double)info->size);
-    printf("leases      %u of %u held\n", info->leases_held, info->leases);
+    fb_print_label("leases");
+    printf("%u of %u held\n", info->leases_held, info->leases);
     const char *advice = huge_page_advice(info);
-    printf("huge pages  %s%s\n",
-           advice == NULL ? "in effect" : "not in effect: ", advice == NULL ? "" : advice);
-    if (info->replaced)
-        puts("file        REPLACED: the path leads to another file now; processes that opened it\n"
-             "            before go on with the old one until they are restarted");
+    fb_print_label("huge pages");
+    printf("%s%s\n", advice == NULL ? "in effect" : "not in effect: ", advice == NULL ? "" : advice);
+    if (!info->replaced)
+        return;
+    fb_print_label("file");
+    fb_print_coloured(FB_BAD, "REPLACED");
+    puts(": the path leads to another file now; processes that opened it\n"
+         "            before go on with the old one until they are restarted");
 }
 
 static void print_rows(const arena_facts *facts)
 {
-    printf("rows        %u of %u\n", facts->row_count, facts->info.row_count);
-    for (uint32_t i = 0; i < facts->row_count; i++)
-        printf("  pid %-8d %s\n", (int)facts->rows[i].pid,
-               i == facts->own_row    ? "alive (this command)"
-               : facts->rows[i].alive ? "alive"
-                                      : "dead, to be swept by the next process that needs it");
+    fb_print_label("rows");
+    printf("%u of %u\n", facts->row_count, facts->info.row_count);
+    for (uint32_t i = 0; i < facts->row_count; i++) {
+        printf("  pid %-8d ", (int)facts->rows[i].pid);
+        if (facts->rows[i].alive)
+            fputs(i == facts->own_row ? "alive (this command)" : "alive", stdout);
+        else
+            fb_print_coloured(FB_WARNING, "dead, to be swept by the next process that needs it");
+        putchar('\n');
+    }
 }
 
 static void print_duration(uint64_t ms)
@@ -243,11 +258,13 @@ static void print_packing(const forebay_cache_stats *stats)
 
 static void print_caches(const arena_facts *facts)
 {
-    printf("caches      %u of %u\n", facts->cache_count, facts->info.cache_count);
+    fb_print_label("caches");
+    printf("%u of %u\n", facts->cache_count, facts->info.cache_count);
     if (facts->cache_count == 0)
         return;
-    printf("  %-20s %10s %12s %12s %7s %12s %12s  %s\n", "name", "entries", "hits", "misses", "ratio", "sets",
-           "evictions", "ttl");
+    fb_print_coloured(FB_HEADING, "  %-20s %10s %12s %12s %7s %12s %12s  %s", "name", "entries", "hits", "misses", "ratio",
+                      "sets", "evictions", "ttl");
+    putchar('\n');
     for (uint32_t i = 0; i < facts->cache_count; i++) {
         const forebay_cache_stats *stats = &facts->caches[i].stats;
         char ratio[16] = "-";
@@ -280,6 +297,8 @@ static int run(const fb_arguments *arguments)
     forebay_arena *arena;
     if (arguments->value[JSON] != NULL && arguments->value[PROMETHEUS] != NULL)
         return fb_usage("--json and --prometheus exclude each other");
+    if (!fb_colours_choose(arguments->value[COLOR]))
+        return FB_EXIT_USAGE;
     int code = fb_open_sound(facts.path, arguments->value[TRUST] != NULL, &arena);
     if (code != FB_EXIT_OK)
         return code;
@@ -299,7 +318,7 @@ static int run(const fb_arguments *arguments)
 
 const fb_command fb_cmd_stat = {
     .name = "stat",
-    .synopsis = "PATH [--trust] [--json | --prometheus]",
+    .synopsis = "PATH [--trust] [--json | --prometheus] [--color WHEN]",
     .summary = "show an arena: its processes, caches, hit ratios, limits, channels, memory",
     .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
                "open (this command among them), its caches, its limits with who holds permits of them\n"

@@ -2,12 +2,14 @@
 #include <stdio.h>
 
 #include "cli.h"
+#include "colour.h"
 #include "json.h"
 
-enum { TRUST, JSON, OPTION_COUNT };
+enum { TRUST, JSON, COLOR, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [JSON] = { "--json", NULL, "print the result as JSON" },
+    [COLOR] = FB_COLOUR_OPTION,
 };
 
 typedef struct findings {
@@ -49,10 +51,12 @@ static int end_report(findings *found, const char *path)
         fb_json_end(&found->json);
     } else {
         fb_print_text(path);
+        fputs(": ", stdout);
         if (found->count == 0)
-            puts(": sound");
+            fb_print_coloured(FB_GOOD, "sound");
         else
-            printf(": damaged, %u violation%s\n", found->count, found->count == 1 ? "" : "s");
+            fb_print_coloured(FB_BAD, "damaged, %u violation%s", found->count, found->count == 1 ? "" : "s");
+        putchar('\n');
     }
     return found->count == 0 ? FB_EXIT_OK : FB_EXIT_NOT_FOUND;
 }
@@ -63,6 +67,8 @@ static int run(const fb_arguments *arguments)
     findings found = { .json = { .out = stdout }, .as_json = arguments->value[JSON] != NULL };
     forebay_arena *arena = NULL;
     forebay_error error;
+    if (!fb_colours_choose(arguments->value[COLOR]))
+        return FB_EXIT_USAGE;
     int code = fb_open_existing(path, arguments->value[TRUST] != NULL, &arena, &error);
     if (code == FB_EXIT_ERROR)
         return code;
@@ -83,7 +89,7 @@ static int run(const fb_arguments *arguments)
 
 const fb_command fb_cmd_verify = {
     .name = "verify",
-    .synopsis = "PATH [--trust] [--json]",
+    .synopsis = "PATH [--trust] [--json] [--color WHEN]",
     .summary = "check every invariant of an arena, in use or not",
     .details = "Check the arena PATH against its format and print each violation, at most 100.\n"
                "Processes may go on using it meanwhile. Exit code 0: sound; 1: damaged, or not\n"

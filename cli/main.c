@@ -8,38 +8,15 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "complete.h"
+#include "help.h"
+#include "manual.h"
 
 static const fb_command *const commands[] = {
-    &fb_cmd_create, &fb_cmd_stat, &fb_cmd_verify, &fb_cmd_get, &fb_cmd_drop, &fb_cmd_bench, &fb_cmd_demo,
+    &fb_cmd_create, &fb_cmd_stat, &fb_cmd_verify, &fb_cmd_get, &fb_cmd_drop, &fb_cmd_dump,
+    &fb_cmd_load, &fb_cmd_bench, &fb_cmd_demo,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-
-static void print_tool_help(FILE *out)
-{
-    fputs("usage: forebay COMMAND ...\n\n"
-          "Look at and look after Forebay arenas: caches in memory shared by processes.\n\n",
-          out);
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\n'forebay COMMAND --help' explains one command; 'forebay --version' prints the version.\n\n"
-          "exit codes: 0 success; 1 no such cache or key, or (verify) the arena is damaged;\n"
-          "2 wrong usage; 3 the operating system or the arena refused.\n",
-          out);
-}
-
-static void print_command_help(const fb_command *command)
-{
-    printf("usage: forebay %s %s\n\n%s\n", command->name, command->synopsis, command->details);
-    fputs("options:\n", stdout);
-    for (size_t i = 0; i < command->option_count; i++) {
-        const fb_option *option = &command->options[i];
-        char left[40];
-        snprintf(left, sizeof(left), "%s%s%s", option->name, option->value != NULL ? " " : "",
-                 option->value != NULL ? option->value : "");
-        printf("  %-20s %s\n", left, option->help);
-    }
-    printf("  %-20s %s\n", "--help", "print this");
-}
 
 static const fb_command *find_command(const char *name)
 {
@@ -69,30 +46,35 @@ static int run_command(const fb_command *command, int argc, char **argv)
     if (!fb_parse_arguments(command, argc, argv, &arguments))
         return FB_EXIT_USAGE;
     if (arguments.help) {
-        print_command_help(command);
+        fb_print_command_help(command);
         return FB_EXIT_OK;
     }
     return command->run(&arguments);
 }
 
-/* "forebay help" and "forebay help COMMAND" */
+/* "forebay help [COMMAND]", "forebay help --man [COMMAND]" */
 static int run_help(int argc, char **argv)
 {
-    if (argc == 0) {
-        print_tool_help(stdout);
-        return FB_EXIT_OK;
-    }
-    const fb_command *command = find_command(argv[0]);
-    if (command == NULL)
-        return unknown_command(argv[0]);
-    print_command_help(command);
+    bool as_manual = argc > 0 && strcmp(argv[0], "--man") == 0;
+    const char *name = argc > as_manual ? argv[as_manual] : NULL;
+    const fb_command *command = name != NULL ? find_command(name) : NULL;
+    if (name != NULL && command == NULL)
+        return unknown_command(name);
+    if (command != NULL && as_manual)
+        fb_print_command_manual(command);
+    else if (command != NULL)
+        fb_print_command_help(command);
+    else if (as_manual)
+        fb_print_tool_manual(commands, COMMAND_COUNT);
+    else
+        fb_print_tool_help(stdout, commands, COMMAND_COUNT);
     return FB_EXIT_OK;
 }
 
 static int run_tool(int argc, char **argv)
 {
     if (argc < 2) {
-        print_tool_help(stderr);
+        fb_print_tool_help(stderr, commands, COMMAND_COUNT);
         return FB_EXIT_USAGE;
     }
     const char *word = argv[1];
@@ -100,6 +82,10 @@ static int run_tool(int argc, char **argv)
         return run_help(argc - 2, argv + 2);
     if (strcmp(word, "--version") == 0) {
         printf("forebay %s\n", forebay_version());
+        return FB_EXIT_OK;
+    }
+    if (strcmp(word, "__complete") == 0 && argc > 2) { /* for scripts; not in the help */
+        fb_complete(commands, COMMAND_COUNT, argc - 2, argv + 2);
         return FB_EXIT_OK;
     }
     const fb_command *command = find_command(word);

@@ -5,193 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pack_reader.h"
+
 #define DEPTH_MAX 500     /* levels of JSON; 200 tuples inside each other, Python's limit, take 400 */
 #define BIG_INT_MAX 2048u /* bytes shown as a decimal number; longer ones as {"$ext": ...} */
 
-/* Extension types of docs/reference/encoding.md. */
-enum {
-    EXT_TUPLE = 1,
-    EXT_BIG_INT = 2,
-    EXT_DATETIME = 3,
-    EXT_DATE = 4,
-    EXT_TIME = 5,
-    EXT_TIMEDELTA = 6,
-    EXT_DECIMAL = 7,
-    EXT_UUID = 8,
-    EXT_WIDE_STR = 9,
-};
-
-typedef enum token_type { NIL, BOOL, SIGNED, UNSIGNED, FLOAT, STR, BIN, EXT, ARRAY, MAP } token_type;
-
-typedef struct value_token {
-    token_type type;
-    int8_t ext;
-    int64_t number; /* SIGNED; BOOL: 0 or 1 */
-    uint64_t count; /* UNSIGNED: the number; ARRAY, MAP: items or pairs that follow */
-    double real;
-    const unsigned char *data; /* STR, BIN, EXT */
-    size_t length;
-} value_token;
-
-typedef struct reader {
-    const unsigned char *at, *end;
-    const char *reason; /* why it failed */
-    int depth;
-} reader;
-
-static bool fail(reader *in, const char *reason)
-{
-    in->reason = reason;
-    return false;
-}
-
-static size_t left(const reader *in)
-{
-    return (size_t)(in->end - in->at);
-}
-
-/* A big-endian number of 1, 2, 4 or 8 bytes. */
-static bool read_number(reader *in, unsigned bytes, uint64_t *number_out)
-{
-    if (left(in) < bytes)
-        return fail(in, "it ends too early");
-    uint64_t number = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        number = number << 8 | *in->at++;
-    *number_out = number;
-    return true;
-}
-
-static bool read_data(reader *in, value_token *out, token_type type, uint64_t length)
-{
-    if (left(in) < length)
-        return fail(in, "it ends too early");
-    *out = (value_token){ .type = type, .data = in->at, .length = (size_t)length };
-    in->at += length;
-    return true;
-}
-
-static bool read_ext(reader *in, value_token *out, uint64_t length)
-{
-    uint64_t ext;
-    if (!read_number(in, 1, &ext) || !read_data(in, out, EXT, length))
-        return false;
-    out->ext = (int8_t)ext;
-    return true;
-}
-
-static bool read_container(reader *in, value_token *out, token_type type, uint64_t count)
-{
-    uint64_t least = type == MAP ? 2 * count : count; /* bytes that many items take at least */
-    if (left(in) < least)
-        return fail(in, "it ends too early");
-    *out = (value_token){ .type = type, .count = count };
-    return true;
-}
-
-static bool read_float(reader *in, value_token *out, unsigned bytes)
-{
-    uint64_t bits;
-    if (!read_number(in, bytes, &bits))
-        return false;
-    *out = (value_token){ .type = FLOAT };
-    if (bytes == 4) {
-        float narrow;
-        uint32_t narrow_bits = (uint32_t)bits;
-        memcpy(&narrow, &narrow_bits, sizeof(narrow));
-        out->real = (double)narrow;
-    } else {
-        memcpy(&out->real, &bits, sizeof(out->real));
-    }
-    return true;
-}
-
-static bool read_integer(reader *in, value_token *out, unsigned bytes, bool is_signed)
-{
-    uint64_t bits;
-    if (!read_number(in, bytes, &bits))
-        return false;
-    unsigned unused = 64 - 8 * bytes; /* shifted out and back to extend the sign */
-    if (is_signed)
-        *out = (value_token){ .type = SIGNED, .number = (int64_t)(bits << unused) >> unused };
-    else
-        *out = (value_token){ .type = UNSIGNED, .count = bits };
-    return true;
-}
-
-/* Tokens of one byte, and short strings and containers. */
-static bool read_short(reader *in, value_token *out, unsigned head)
-{
-    if (head < 0x80 || head >= 0xe0)
-        *out = (value_token){ .type = SIGNED, .number = (int8_t)head };
-    else if (head < 0x90)
-        return read_container(in, out, MAP, head & 15);
-    else if (head < 0xa0)
-        return read_container(in, out, ARRAY, head & 15);
-    else if (head < 0xc0)
-        return read_data(in, out, STR, head & 31);
-    else if (head == 0xc0)
-        *out = (value_token){ .type = NIL };
-    else if (head == 0xc1)
-        return fail(in, "it has a byte that begins no value");
-    else
-        *out = (value_token){ .type = BOOL, .number = head & 1 };
-    return true;
-}
-
-/* Tokens whose head is followed by a length of 1, 2 or 4 bytes. */
-static bool read_long(reader *in, value_token *out, token_type type, unsigned bytes)
-{
-    uint64_t length;
-    if (!read_number(in, bytes, &length))
-        return false;
-    if (type == ARRAY || type == MAP)
-        return read_container(in, out, type, length);
-    return type == EXT ? read_ext(in, out, length) : read_data(in, out, type, length);
-}
-
-static bool read_token(reader *in, value_token *out)
-{
-    uint64_t head;
-    if (!read_number(in, 1, &head))
-        return false;
-    if (head < 0xc4 || head >= 0xe0)
-        return read_short(in, out, (unsigned)head);
-    if (head <= 0xc6)
-        return read_long(in, out, BIN, 1u << (head - 0xc4));
-    if (head <= 0xc9)
-        return read_long(in, out, EXT, 1u << (head - 0xc7));
-    if (head <= 0xcb)
-        return read_float(in, out, head == 0xca ? 4 : 8);
-    if (head <= 0xcf)
-        return read_integer(in, out, 1u << (head - 0xcc), false);
-    if (head <= 0xd3)
-        return read_integer(in, out, 1u << (head - 0xd0), true);
-    if (head <= 0xd8)
-        return read_ext(in, out, 1u << (head - 0xd4));
-    if (head <= 0xdb)
-        return read_long(in, out, STR, 1u << (head - 0xd9));
-    return read_long(in, out, head < 0xde ? ARRAY : MAP, head % 2 == 0 ? 2 : 4);
-}
-
-/* Step over one value; needs no stack however it is nested. */
-static bool skip_value(reader *in)
-{
-    for (uint64_t wanted = 1; wanted > 0; wanted--) {
-        value_token token;
-        if (!read_token(in, &token))
-            return false;
-        if (token.type == ARRAY)
-            wanted += token.count;
-        else if (token.type == MAP)
-            wanted += 2 * token.count;
-        if (wanted > left(in) + 1)
-            return fail(in, "it ends too early");
-    }
-    return true;
-}
-
-static bool write_value(reader *in, fb_json *json);
+static bool write_value(fb_reader *in, fb_json *json);
 
 static void tag(fb_json *json, const char *name)
 {
@@ -221,12 +40,12 @@ static void write_float(fb_json *json, double real)
         write_tagged(json, "$float", isnan(real) ? "nan" : real > 0 ? "inf" : "-inf");
 }
 
-static bool enter(reader *in)
+static bool enter(fb_reader *in)
 {
-    return ++in->depth <= DEPTH_MAX || fail(in, "it is nested too deeply");
+    return ++in->depth <= DEPTH_MAX || fb_reader_fail(in, "it is nested too deeply");
 }
 
-static bool write_array(reader *in, fb_json *json, uint64_t count)
+static bool write_array(fb_reader *in, fb_json *json, uint64_t count)
 {
     if (!enter(in))
         return false;
@@ -240,17 +59,17 @@ static bool write_array(reader *in, fb_json *json, uint64_t count)
 }
 
 /* Whether the keys of the map that begins here are all strings. */
-static bool has_string_keys(reader in, uint64_t count)
+static bool has_string_keys(fb_reader in, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
-        value_token key;
-        if (!read_token(&in, &key) || key.type != STR || !skip_value(&in))
+        fb_token key;
+        if (!fb_read_token(&in, &key) || key.type != FB_STR || !fb_skip_value(&in))
             return false;
     }
     return true;
 }
 
-static bool write_pairs(reader *in, fb_json *json, uint64_t count)
+static bool write_pairs(fb_reader *in, fb_json *json, uint64_t count)
 {
     tag(json, "$map");
     fb_json_begin_array(json);
@@ -265,12 +84,12 @@ static bool write_pairs(reader *in, fb_json *json, uint64_t count)
     return true;
 }
 
-static bool write_object(reader *in, fb_json *json, uint64_t count)
+static bool write_object(fb_reader *in, fb_json *json, uint64_t count)
 {
     fb_json_begin_object(json);
     for (uint64_t i = 0; i < count; i++) {
-        value_token key;
-        if (!read_token(in, &key))
+        fb_token key;
+        if (!fb_read_token(in, &key))
             return false;
         fb_json_name_bytes(json, (const char *)key.data, key.length);
         if (!write_value(in, json))
@@ -280,7 +99,7 @@ static bool write_object(reader *in, fb_json *json, uint64_t count)
     return true;
 }
 
-static bool write_map(reader *in, fb_json *json, uint64_t count)
+static bool write_map(fb_reader *in, fb_json *json, uint64_t count)
 {
     if (!enter(in))
         return false;
@@ -340,17 +159,17 @@ static void write_big_int(fb_json *json, const unsigned char *data, size_t lengt
     fb_json_verbatim(json, digits + at, sizeof(digits) - at);
 }
 
-static bool read_number_token(reader *in, int64_t *number_out)
+static bool read_number_token(fb_reader *in, int64_t *number_out)
 {
-    value_token token;
-    if (!read_token(in, &token))
+    fb_token token;
+    if (!fb_read_token(in, &token))
         return false;
-    if (token.type == SIGNED)
+    if (token.type == FB_SIGNED)
         *number_out = token.number;
-    else if (token.type == UNSIGNED && token.count <= INT64_MAX)
+    else if (token.type == FB_UNSIGNED && token.count <= INT64_MAX)
         *number_out = (int64_t)token.count;
     else
-        return fail(in, "it has something else where a number belongs");
+        return fb_reader_fail(in, "it has something else where a number belongs");
     return true;
 }
 
@@ -382,13 +201,13 @@ static void append_offset(char *text, size_t room, int64_t seconds, int64_t micr
 }
 
 /* The time zone after a moment: an offset, or "[Europe/Berlin]". */
-static bool append_zone(reader *in, char *text, size_t room)
+static bool append_zone(fb_reader *in, char *text, size_t room)
 {
-    reader start = *in;
-    value_token zone;
-    if (!read_token(in, &zone))
+    fb_reader start = *in;
+    fb_token zone;
+    if (!fb_read_token(in, &zone))
         return false;
-    if (zone.type == STR) {
+    if (zone.type == FB_STR) {
         snprintf(text, room, "[%.*s]", (int)(zone.length < 300 ? zone.length : 300), (const char *)zone.data);
         return true;
     }
@@ -397,29 +216,29 @@ static bool append_zone(reader *in, char *text, size_t room)
     if (!read_number_token(in, &seconds))
         return false;
     if (seconds < -86400 || seconds >= 86400)
-        return fail(in, "it has a time zone of more than a day");
-    bool is_number = left(in) > 0 && !(*in->at >= 0xa0 && *in->at < 0xc0) && *in->at < 0xd9;
+        return fb_reader_fail(in, "it has a time zone of more than a day");
+    bool is_number = fb_reader_left(in) > 0 && !(*in->at >= 0xa0 && *in->at < 0xc0) && *in->at < 0xd9;
     if (is_number && !read_number_token(in, &microseconds))
         return false;
     if (microseconds < 0 || microseconds > 999999)
-        return fail(in, "it has a time zone that is none");
+        return fb_reader_fail(in, "it has a time zone that is none");
     append_offset(text, room, seconds, microseconds);
     return true;
 }
 
-static bool write_moment(reader *in, fb_json *json, bool has_date)
+static bool write_moment(fb_reader *in, fb_json *json, bool has_date)
 {
     uint64_t bits;
     char text[MOMENT_TEXT + 400];
     size_t used = 0;
-    if (!read_number(in, 8, &bits))
+    if (!fb_read_number(in, 8, &bits))
         return false;
     if (has_date) {
         used = append_date(text, (uint32_t)(bits >> 38));
         text[used++] = 'T';
     }
     used += append_time(text + used, sizeof(text) - used, bits);
-    if (left(in) > 0 && !append_zone(in, text + used, sizeof(text) - used))
+    if (fb_reader_left(in) > 0 && !append_zone(in, text + used, sizeof(text) - used))
         return false;
     tag(json, has_date ? "$datetime" : "$time");
     fb_json_string(json, text);
@@ -431,18 +250,18 @@ static bool write_moment(reader *in, fb_json *json, bool has_date)
     return true;
 }
 
-static bool write_date(reader *in, fb_json *json)
+static bool write_date(fb_reader *in, fb_json *json)
 {
     uint64_t bits;
     char text[MOMENT_TEXT];
-    if (!read_number(in, 4, &bits))
+    if (!fb_read_number(in, 4, &bits))
         return false;
     append_date(text, (uint32_t)bits);
     write_tagged(json, "$date", text);
     return true;
 }
 
-static bool write_timedelta(reader *in, fb_json *json)
+static bool write_timedelta(fb_reader *in, fb_json *json)
 {
     tag(json, "$timedelta");
     fb_json_begin_array(json);
@@ -457,7 +276,7 @@ static bool write_timedelta(reader *in, fb_json *json)
     return true;
 }
 
-static bool write_tuple(reader *in, fb_json *json)
+static bool write_tuple(fb_reader *in, fb_json *json)
 {
     if (!enter(in))
         return false;
@@ -465,14 +284,14 @@ static bool write_tuple(reader *in, fb_json *json)
     if (!write_value(in, json))
         return false;
     fb_json_end_object(json);
-    return left(in) == 0 || fail(in, "bytes follow the end of a tuple");
+    return fb_reader_left(in) == 0 || fb_reader_fail(in, "bytes follow the end of a tuple");
 }
 
-static bool write_uuid(reader *in, fb_json *json)
+static bool write_uuid(fb_reader *in, fb_json *json)
 {
     char text[37];
-    if (left(in) < 16)
-        return fail(in, "it has a UUID that is too short");
+    if (fb_reader_left(in) < 16)
+        return fb_reader_fail(in, "it has a UUID that is too short");
     const unsigned char *b = in->at;
     snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
              b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
@@ -480,7 +299,7 @@ static bool write_uuid(reader *in, fb_json *json)
     return true;
 }
 
-static void write_unknown_ext(fb_json *json, const value_token *token)
+static void write_unknown_ext(fb_json *json, const fb_token *token)
 {
     tag(json, "$ext");
     fb_json_begin_array(json);
@@ -490,23 +309,23 @@ static void write_unknown_ext(fb_json *json, const value_token *token)
     fb_json_end_object(json);
 }
 
-static bool write_other_ext(reader *in, fb_json *json, const value_token *token)
+static bool write_other_ext(fb_reader *in, fb_json *json, const fb_token *token)
 {
     switch (token->ext) {
-    case EXT_DATETIME:
+    case FB_EXT_DATETIME:
         return write_moment(in, json, true);
-    case EXT_TIME:
+    case FB_EXT_TIME:
         return write_moment(in, json, false);
-    case EXT_DATE:
+    case FB_EXT_DATE:
         return write_date(in, json);
-    case EXT_TIMEDELTA:
+    case FB_EXT_TIMEDELTA:
         return write_timedelta(in, json);
-    case EXT_UUID:
+    case FB_EXT_UUID:
         return write_uuid(in, json);
-    case EXT_WIDE_STR:
+    case FB_EXT_WIDE_STR:
         fb_json_string_bytes(json, (const char *)token->data, token->length);
         return true;
-    case EXT_DECIMAL:
+    case FB_EXT_DECIMAL:
         tag(json, "$decimal");
         fb_json_string_bytes(json, (const char *)token->data, token->length);
         fb_json_end_object(json);
@@ -519,56 +338,56 @@ static bool write_other_ext(reader *in, fb_json *json, const value_token *token)
 
 /* All that does not nest.  Kept out of write_value(), which calls itself up to
  * DEPTH_MAX times, because of the 8 KiB of stack that a big int takes. */
-static __attribute__((noinline)) bool write_flat_ext(reader *in, fb_json *json, const value_token *token)
+static __attribute__((noinline)) bool write_flat_ext(fb_reader *in, fb_json *json, const fb_token *token)
 {
-    if (token->ext != EXT_BIG_INT || token->length == 0 || token->length > BIG_INT_MAX)
+    if (token->ext != FB_EXT_BIG_INT || token->length == 0 || token->length > BIG_INT_MAX)
         return write_other_ext(in, json, token);
     write_big_int(json, token->data, token->length);
     return true;
 }
 
-static bool write_ext(reader *outer, fb_json *json, const value_token *token)
+static bool write_ext(fb_reader *outer, fb_json *json, const fb_token *token)
 {
-    reader in = { .at = token->data, .end = token->data + token->length, .depth = outer->depth };
-    bool done = token->ext == EXT_TUPLE ? write_tuple(&in, json) : write_flat_ext(&in, json, token);
-    return done || fail(outer, in.reason);
+    fb_reader in = { .at = token->data, .end = token->data + token->length, .depth = outer->depth };
+    bool done = token->ext == FB_EXT_TUPLE ? write_tuple(&in, json) : write_flat_ext(&in, json, token);
+    return done || fb_reader_fail(outer, in.reason);
 }
 
-static bool write_value(reader *in, fb_json *json)
+static bool write_value(fb_reader *in, fb_json *json)
 {
-    value_token token;
-    if (!read_token(in, &token))
+    fb_token token;
+    if (!fb_read_token(in, &token))
         return false;
     switch (token.type) {
-    case NIL:
+    case FB_NIL:
         fb_json_null(json);
         return true;
-    case BOOL:
+    case FB_BOOL:
         fb_json_bool(json, token.number != 0);
         return true;
-    case SIGNED:
+    case FB_SIGNED:
         fb_json_signed(json, token.number);
         return true;
-    case UNSIGNED:
+    case FB_UNSIGNED:
         fb_json_unsigned(json, token.count);
         return true;
-    case FLOAT:
+    case FB_FLOAT:
         write_float(json, token.real);
         return true;
-    case STR:
+    case FB_STR:
         fb_json_string_bytes(json, (const char *)token.data, token.length);
         return true;
-    case BIN:
+    case FB_BIN:
         write_bytes(json, token.data, token.length);
         return true;
-    case EXT:
+    case FB_EXT:
         return write_ext(in, json, &token);
-    case ARRAY:
+    case FB_ARRAY:
         return write_array(in, json, token.count);
-    case MAP:
+    case FB_MAP:
         return write_map(in, json, token.count);
     }
-    return fail(in, "it has a type that is none");
+    return fb_reader_fail(in, "it has a type that is none");
 }
 
 static bool write_int(fb_json *json, const void *data, size_t length, const char **reason_out)
@@ -586,7 +405,7 @@ static bool write_int(fb_json *json, const void *data, size_t length, const char
 bool fb_payload_write_json(fb_json *json, forebay_kind kind, const void *data, size_t length,
                            const char **reason_out)
 {
-    reader in = { .at = data, .end = (const unsigned char *)data + length };
+    fb_reader in = { .at = data, .end = (const unsigned char *)data + length };
     switch (kind) {
     case FOREBAY_KIND_BYTES:
         write_bytes(json, data, length);
@@ -597,7 +416,7 @@ bool fb_payload_write_json(fb_json *json, forebay_kind kind, const void *data, s
         fb_json_null(json);
         return true;
     case FOREBAY_KIND_MSGPACK:
-        if (write_value(&in, json) && (left(&in) == 0 || fail(&in, "bytes follow its end")))
+        if (write_value(&in, json) && (fb_reader_left(&in) == 0 || fb_reader_fail(&in, "bytes follow its end")))
             return true;
         *reason_out = in.reason;
         return false;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "colour.h"
 #include "stat_channels.h"
 
 #define LISTENERS (sizeof(((forebay_channel_info *)0)->pids) / sizeof(int32_t))
@@ -45,7 +46,10 @@ void fb_channels_print(const channels_facts *facts)
 {
     if (facts->count == 0)
         return;
-    printf("channels    %u of %u\n  %-20s %12s  %s\n", facts->count, CHANNELS_SHOWN_MAX, "name", "heard", "listeners");
+    fb_print_label("channels");
+    printf("%u of %u\n", facts->count, CHANNELS_SHOWN_MAX);
+    fb_print_coloured(FB_HEADING, "  %-20s %12s  %s", "name", "heard", "listeners");
+    putchar('\n');
     for (uint32_t i = 0; i < facts->count; i++) {
         const forebay_channel_info *channel = &facts->channels[i];
         char age[32] = "never";

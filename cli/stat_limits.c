@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "colour.h"
 #include "stat_limits.h"
 
 #define SHOWN_MAX 8u /* processes of one limit in the text; as JSON all */
@@ -78,10 +79,12 @@ static void print_shares(const limit_facts *limit)
 
 void fb_limits_print(const limits_facts *facts)
 {
-    printf("limits      %u of %u\n", facts->count, facts->most);
+    fb_print_label("limits");
+    printf("%u of %u\n", facts->count, facts->most);
     if (facts->count == 0)
         return;
-    printf("  %-20s %10s %12s %12s  %s\n", "name", "most", "held", "waiting", "processes");
+    fb_print_coloured(FB_HEADING, "  %-20s %10s %12s %12s  %s", "name", "most", "held", "waiting", "processes");
+    putchar('\n');
     for (uint32_t i = 0; i < facts->count; i++) {
         const limit_facts *limit = &facts->limits[i];
         fputs("  ", stdout);

@@ -310,6 +310,29 @@ FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_scan(forebay_cache *cache, uint64_t *cursor, size_t buckets,
              bool (*visit)(void *context, const void *key, size_t key_length), void *context);
 
+/* A whole entry, as forebay_export() gives it. */
+typedef struct forebay_entry {
+    const void *key;
+    size_t key_length;
+    const void *value; /* unpacked */
+    size_t value_length;
+    uint64_t ttl_ms;   /* milliseconds left, or FOREBAY_TTL_FOREVER */
+    forebay_kind kind;
+    uint32_t version;  /* of the handle that wrote it; 0: none */
+    uint32_t tag_count; /* how many tags it has; which ones is not stored */
+} forebay_entry;
+
+/* Visit the entries of the cache, those of all versions and negative ones too, in
+ * the way of forebay_scan(), to write them elsewhere.  Each is one that was there as
+ * it is given, key, value and time to live; all of them are no snapshot.  It counts
+ * in no statistics, and not as a use of the entries.  Channels that the handle
+ * follows are not asked.  `visit` gets private copies, holds nothing up however
+ * long it takes, and may call operations; false ends the call with
+ * FOREBAY_INTERRUPTED.  FOREBAY_NOMEM: no memory for a copy; `*cursor` is where to go on. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_export(forebay_cache *cache, uint64_t *cursor, size_t buckets,
+               bool (*visit)(void *context, const forebay_entry *entry), void *context);
+
 /* Drop all entries: constant time but for once in 256 times. */
 FOREBAY_API forebay_status forebay_clear(forebay_cache *cache);
 

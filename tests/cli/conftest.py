@@ -16,6 +16,9 @@ from pathlib import Path
 import forebay
 import pytest
 
+# for what tests share
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "python")]
+
 
 def find_command():
     beside = Path(sys.executable).parent / "forebay"

@@ -7,7 +7,7 @@ import subprocess
 import forebay
 import pytest
 
-COMMANDS = ["create", "stat", "verify", "get", "drop", "bench"]
+COMMANDS = ["create", "stat", "verify", "get", "drop", "dump", "load", "bench"]
 
 
 def test_version_is_that_of_the_package(run):
@@ -18,7 +18,7 @@ def test_version_is_that_of_the_package(run):
 def test_help_names_every_command_and_the_exit_codes(run, words):
     text = run(*words).stdout
     assert all(f"  {name} " in text for name in [*COMMANDS, "demo"])
-    assert "exit codes: 0" in text
+    assert "exit codes:\n  0  success\n" in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -69,7 +69,7 @@ def test_a_misspelled_option_suggests_the_nearest(refused, words, typed, meant):
     assert f"unknown option '{typed}'; did you mean '{meant}'?" in refused(*words, code=2)
 
 
-@pytest.mark.parametrize("name", ["create", "stat", "verify", "get", "drop"])
+@pytest.mark.parametrize("name", ["create", "stat", "verify", "get", "drop", "dump", "load"])
 def test_a_missing_argument_shows_what_is_needed(refused, name):
     assert f"an argument is missing: forebay {name} PATH" in refused(name, code=2)
 
@@ -102,7 +102,7 @@ def test_a_reader_that_went_away_is_no_error(command, filled, name):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("words", [["stat"], ["stat", "--json"], ["verify"], ["get", "plain", "key", "--raw"]])
+@pytest.mark.parametrize("words", [["stat"], ["stat", "--json"], ["verify"], ["dump"], ["get", "plain", "key", "--raw"]])
 def test_output_that_meets_a_full_disk_is_an_error(command, filled, words):
     with open("/dev/full", "w") as full:
         words = [command, words[0], filled, *words[1:]]

@@ -25,6 +25,12 @@ static inline bool exercise_visit(void *context, const void *key, size_t length)
     return length == 0 || bytes[length - 1] != 1;
 }
 
+static inline bool exercise_export(void *context, const forebay_entry *entry)
+{
+    return exercise_visit(context, entry->key, entry->key_length)
+           && exercise_visit(context, entry->value, entry->value_length);
+}
+
 /* Views of it while it is written to; reads all they show. */
 static inline void exercise_views(forebay_cache *cache, forebay_view views[3])
 {
@@ -189,6 +195,7 @@ static inline void exercise_cache(forebay_cache *cache, unsigned sets)
     (void)!forebay_pop(cache, "tagged", 6, &sink);
     (void)!forebay_pop(cache, "b", 1, &sink);
     (void)!forebay_scan(cache, &cursor, 100, exercise_visit, NULL);
+    (void)!forebay_export(cache, &cursor, 100, exercise_export, NULL);
     exercise_leases(cache);
     (void)forebay_invalidate_tag(cache, "a", 1);
     (void)forebay_len(cache);

@@ -78,3 +78,10 @@ def test_the_library_its_command_pkg_config_and_the_package_are_of_one_version(i
     assert done.stdout == f"forebay {version}\n"
     assert f"Version: {version}\n" in next(installed.rglob("forebay.pc")).read_text()
     assert forebay.__version__ == importlib.metadata.version("forebay") == version
+
+
+def test_manual_pages_and_completion_are_installed_where_they_are_looked_for(installed):
+    pages = {path.stem for path in installed.rglob("share/man/man1/*.1")}
+    assert {"forebay", "forebay-create", "forebay-stat"} <= pages
+    for script in ("bash-completion/completions/forebay", "zsh/site-functions/_forebay", "fish/vendor_completions.d/forebay.fish"):
+        assert len(list(installed.rglob(f"share/{script}"))) == 1

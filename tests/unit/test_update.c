@@ -402,6 +402,86 @@ static void a_scan_visits_every_key_once(void **state)
     fixture_close(&f);
 }
 
+typedef struct export_seen {
+    int count, versioned, absent, tagged, limited, forever;
+    size_t longest;
+    bool refuse;
+} export_seen;
+
+static bool see_entry(void *context, const forebay_entry *entry)
+{
+    export_seen *s = context;
+    s->count++;
+    s->versioned += entry->version == 7;
+    s->absent += entry->kind == FOREBAY_KIND_ABSENT;
+    s->tagged += (int)entry->tag_count;
+    s->limited += entry->ttl_ms <= 5000;
+    s->forever += entry->ttl_ms == FOREBAY_TTL_FOREVER;
+    if (entry->value_length > s->longest)
+        s->longest = entry->value_length;
+    for (size_t i = 0; entry->value_length > 6 && i < entry->value_length; i++)
+        assert_int_equal(((const char *)entry->value)[i], 'x');
+    return !s->refuse;
+}
+
+static export_seen export_all(forebay_cache *cache)
+{
+    export_seen s = {0};
+    uint64_t cursor = 0;
+    do
+        assert_int_equal(forebay_export(cache, &cursor, 3, see_entry, &s), FOREBAY_OK);
+    while (cursor != 0);
+    return s;
+}
+
+static void an_export_gives_entries_of_all_versions_negative_tagged_packed_and_long_ones(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(4 * MIB, 0);
+    forebay_error error;
+    forebay_cache *versioned, *packed;
+    forebay_cache_options options = {.version = 7}, zstd = {.codec = "zstd", .ttl_ms = FOREBAY_TTL_STORED};
+    static char large[100000];
+    memset(large, 'x', sizeof large);
+    assert_int_equal(forebay_cache_open(f.arena, "test", &options, &versioned, &error), FOREBAY_OK);
+    assert_int_equal(export_all(f.cache).count, 0);
+    assert_int_equal(put(&f, "long", large, sizeof large), FOREBAY_OK);
+    assert_int_equal(put_tagged(f.cache, "tagged", "a", "b"), FOREBAY_OK);
+    assert_int_equal(put_tagged(f.cache, "stale", "gone", NULL), FOREBAY_OK);
+    assert_int_equal(forebay_invalidate_tag(f.cache, "gone", 4), FOREBAY_OK);
+    assert_int_equal(forebay_set(versioned, KEY, "v", 1, FOREBAY_KIND_BYTES, 5000, FOREBAY_SET), FOREBAY_OK);
+    assert_int_equal(forebay_set(f.cache, "none", 4, NULL, 0, FOREBAY_KIND_ABSENT, 0, FOREBAY_SET), FOREBAY_OK);
+    export_seen s = export_all(f.cache);
+    assert_int_equal(s.count, 4);
+    assert_int_equal(s.versioned, 1);
+    assert_int_equal(s.absent, 1);
+    assert_int_equal(s.tagged, 2);
+    assert_int_equal(s.limited, 1);
+    assert_int_equal(s.forever, 3);
+    assert_int_equal(s.longest, sizeof large);
+    forebay_cache_stats stats;
+    assert_int_equal(forebay_cache_get_stats(f.cache, &stats), FOREBAY_OK);
+    assert_int_equal(stats.hits + stats.misses, 0);
+    go_ahead(&f, 6000);
+    assert_int_equal(export_all(f.cache).count, 3);
+
+    assert_int_equal(forebay_cache_open(f.arena, "packed", &zstd, &packed, &error), FOREBAY_OK);
+    assert_int_equal(forebay_set(packed, KEY, large, 5000, FOREBAY_KIND_BYTES, 0, FOREBAY_SET), FOREBAY_OK);
+    s = export_all(packed);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.longest, 5000);
+    uint64_t cursor = 0;
+    s.refuse = true;
+    assert_int_equal(forebay_export(packed, &cursor, 1000000, see_entry, &s), FOREBAY_INTERRUPTED);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(forebay_cache_drop(f.arena, "packed"), FOREBAY_OK);
+    cursor = 0;
+    assert_int_equal(forebay_export(packed, &cursor, 1, see_entry, &s), FOREBAY_CLOSED);
+    forebay_cache_close(packed);
+    forebay_cache_close(versioned);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +498,7 @@ int main(void)
         cmocka_unit_test(entries_of_another_version_are_misses),
         cmocka_unit_test(options_change_only_by_update),
         cmocka_unit_test(a_scan_visits_every_key_once),
+        cmocka_unit_test(an_export_gives_entries_of_all_versions_negative_tagged_packed_and_long_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
