@@ -103,6 +103,29 @@ static void a_sample_is_an_even_part_and_turns_go_over_all_of_it(void **state)
     fixture_close(&f);
 }
 
+/* Entries that are asked for again are moved to the second queue. */
+static void all_that_lives_was_appended_in_either_queue(void **state)
+{
+    (void)state;
+    double part;
+    fixture f = fixture_open(2 * MIB, 0);
+    for (int round = 0; round < 30; round++) {
+        char value[128];
+        fill(f.cache, 8000, 100, FOREBAY_TTL_DEFAULT);
+        for (int i = 0; i < 8000; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%06d", i);
+            (void)take(&f, key, value, sizeof value);
+        }
+    }
+    forebay_cache_room room = room_of(f.arena, "test", 0, ALL, &part);
+    forebay_arena_info info;
+    assert_int_equal(forebay_arena_get_info(f.arena, &info), FOREBAY_OK);
+    assert_true(room.raw_bytes > MIB / 2);
+    assert_true(room.raw_bytes <= info.entry_bytes);
+    fixture_close(&f);
+}
+
 static void a_look_at_an_empty_arena_finds_its_caches(void **state)
 {
     (void)state;
@@ -155,6 +178,7 @@ int main(void)
         cmocka_unit_test(packed_entries_say_what_they_would_take_unpacked),
         cmocka_unit_test(what_no_get_would_find_does_not_count),
         cmocka_unit_test(a_sample_is_an_even_part_and_turns_go_over_all_of_it),
+        cmocka_unit_test(all_that_lives_was_appended_in_either_queue),
         cmocka_unit_test(a_look_at_an_empty_arena_finds_its_caches),
         cmocka_unit_test(a_cache_is_described_without_being_opened),
         cmocka_unit_test(a_dropped_cache_is_no_more_among_them),
