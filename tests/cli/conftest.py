@@ -16,6 +16,8 @@ from pathlib import Path
 import forebay
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what tests share
+
 
 def find_command():
     beside = Path(sys.executable).parent / "forebay"

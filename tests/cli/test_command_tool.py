@@ -17,7 +17,7 @@ def test_version_is_that_of_the_package(run):
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
 def test_help_names_every_command_and_the_exit_codes(run, words):
     text = run(*words).stdout
-    assert all(f"  {name} " in text for name in [*COMMANDS, "demo"])
+    assert all(f"  {name} " in text for name in [*COMMANDS, "demo", "top"])
     assert "exit codes: 0" in text
 
 
