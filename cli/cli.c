@@ -73,7 +73,7 @@ int fb_fail_status(const char *path, forebay_status status, const forebay_error 
 
 int fb_open_existing(const char *path, bool trust, forebay_arena **arena_out, forebay_error *error)
 {
-    forebay_arena_options options = { .trust = trust };
+    forebay_arena_options options = { .trust = trust, .guard = true };
     *error = (forebay_error){ 0 };
     forebay_status status = forebay_arena_open(path, &options, arena_out, error);
     if (status == FOREBAY_OK)

@@ -34,6 +34,7 @@ typedef struct fb_command {
 
 extern const fb_command fb_cmd_create;
 extern const fb_command fb_cmd_stat;
+extern const fb_command fb_cmd_top;
 extern const fb_command fb_cmd_verify;
 extern const fb_command fb_cmd_get;
 extern const fb_command fb_cmd_drop;

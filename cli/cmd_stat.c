@@ -130,7 +130,7 @@ static void write_packing(fb_json *json, const forebay_cache_stats *stats)
     number_or_null(json, "dictionary_age_ms", stats->dictionary_age_ms, stats->dictionary);
 }
 
-static void write_cache(fb_json *json, const cache_facts *cache)
+static void write_cache(fb_json *json, const forebay_cache_info *cache)
 {
     fb_json_begin_object(json);
     fb_json_name(json, "name");

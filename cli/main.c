@@ -13,7 +13,7 @@
 #include "manual.h"
 
 static const fb_command *const commands[] = {
-    &fb_cmd_create, &fb_cmd_stat, &fb_cmd_verify, &fb_cmd_get, &fb_cmd_drop, &fb_cmd_dump,
+    &fb_cmd_create, &fb_cmd_stat, &fb_cmd_top, &fb_cmd_verify, &fb_cmd_get, &fb_cmd_drop, &fb_cmd_dump,
     &fb_cmd_load, &fb_cmd_bench, &fb_cmd_demo,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

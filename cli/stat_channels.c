@@ -7,8 +7,6 @@
 #include "colour.h"
 #include "stat_channels.h"
 
-#define LISTENERS (sizeof(((forebay_channel_info *)0)->pids) / sizeof(int32_t))
-
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(((const forebay_channel_info *)a)->name, ((const forebay_channel_info *)b)->name);
@@ -25,7 +23,7 @@ void fb_channels_gather(forebay_arena *arena, channels_facts *facts)
 uint32_t fb_channel_listeners(const forebay_channel_info *channel)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < LISTENERS; i++)
+    for (size_t i = 0; i < FB_LISTENERS_MAX; i++)
         count += channel->pids[i] != 0;
     return count;
 }
@@ -34,7 +32,7 @@ uint32_t fb_channel_listeners(const forebay_channel_info *channel)
 static void print_listeners(const forebay_channel_info *channel)
 {
     const char *between = "";
-    for (size_t i = 0; i < LISTENERS; i++)
+    for (size_t i = 0; i < FB_LISTENERS_MAX; i++)
         if (channel->pids[i] != 0) {
             printf("%spid %d", between, (int)channel->pids[i]);
             between = ", ";
@@ -74,7 +72,7 @@ static void write_channel(fb_json *json, const forebay_channel_info *channel)
         fb_json_null(json);
     fb_json_name(json, "listeners");
     fb_json_begin_array(json);
-    for (size_t i = 0; i < LISTENERS; i++)
+    for (size_t i = 0; i < FB_LISTENERS_MAX; i++)
         if (channel->pids[i] != 0)
             fb_json_signed(json, channel->pids[i]);
     fb_json_end_array(json);

@@ -8,6 +8,7 @@
 #include "json.h"
 
 #define CHANNELS_SHOWN_MAX 8u /* as many as an arena has */
+#define FB_LISTENERS_MAX (sizeof(((forebay_channel_info *)0)->pids) / sizeof(int32_t)) /* of a channel */
 
 typedef struct channels_facts {
     forebay_channel_info channels[CHANNELS_SHOWN_MAX]; /* by name */

@@ -7,37 +7,17 @@
 
 #include "cli.h"
 
-static forebay_status gather_cache(forebay_arena *arena, cache_facts *facts)
-{
-    forebay_cache *cache;
-    forebay_status status = forebay_cache_open(arena, facts->name, NULL, &cache, NULL);
-    if (status != FOREBAY_OK)
-        return status;
-    facts->ttl_ms = forebay_cache_ttl_ms(cache);
-    if (facts->ttl_ms == FOREBAY_TTL_FOREVER)
-        facts->ttl_ms = 0;
-    status = forebay_cache_get_stats(cache, &facts->stats);
-    forebay_cache_close(cache);
-    return status;
-}
-
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(((const cache_facts *)a)->name, ((const cache_facts *)b)->name);
+    return strcmp(((const forebay_cache_info *)a)->name, ((const forebay_cache_info *)b)->name);
 }
 
-/* Names first: opening a cache must not happen between two of them. */
 static void gather_caches(forebay_arena *arena, arena_facts *facts)
 {
-    uint32_t named = 0;
-    while (named < facts->info.cache_count && forebay_cache_name_at(arena, named, facts->caches[named].name))
-        named++;
-    for (uint32_t i = 0; i < named; i++) {
-        cache_facts *cache = &facts->caches[i];
-        if (fb_has_cache(arena, cache->name) && gather_cache(arena, cache) == FOREBAY_OK)
-            facts->caches[facts->cache_count++] = *cache;
-    }
-    qsort(facts->caches, facts->cache_count, sizeof(cache_facts), compare_names);
+    while (facts->cache_count < facts->info.cache_count
+           && forebay_cache_at(arena, facts->cache_count, &facts->caches[facts->cache_count]))
+        facts->cache_count++;
+    qsort(facts->caches, facts->cache_count, sizeof(*facts->caches), compare_names);
 }
 
 static void gather_rows(forebay_arena *arena, arena_facts *facts)

@@ -10,12 +10,6 @@
 #include "stat_channels.h"
 #include "stat_limits.h"
 
-typedef struct cache_facts {
-    char name[FOREBAY_NAME_MAX + 1];
-    uint64_t ttl_ms; /* 0: for ever */
-    forebay_cache_stats stats;
-} cache_facts;
-
 /* All that is printed, gathered first. */
 typedef struct arena_facts {
     const char *path;
@@ -23,7 +17,7 @@ typedef struct arena_facts {
     forebay_row_info *rows;
     uint32_t row_count;
     uint32_t own_row; /* index in `rows`; row_count if not found */
-    cache_facts *caches;
+    forebay_cache_info *caches;
     uint32_t cache_count;
     limits_facts limits;
     channels_facts channels;

@@ -175,7 +175,7 @@ static void print_dictionaries(const char *arena, const arena_facts *facts)
     const char *name = "forebay_cache_dictionary_age_seconds";
     begin_family(name, GAUGE, "Time since the dictionary was trained that new values are packed with.");
     for (uint32_t i = 0; i < facts->cache_count; i++) {
-        const cache_facts *cache = &facts->caches[i];
+        const forebay_cache_info *cache = &facts->caches[i];
         if (cache->stats.dictionary != 0)
             print_seconds(name, arena, "cache", cache->name, cache->stats.dictionary_age_ms);
     }
@@ -187,7 +187,7 @@ static void print_caches(const char *arena, const arena_facts *facts)
         const cache_family *family = &cache_families[f];
         begin_family(family->name, family->kind, family->help);
         for (uint32_t i = 0; i < facts->cache_count; i++) {
-            const cache_facts *cache = &facts->caches[i];
+            const forebay_cache_info *cache = &facts->caches[i];
             if (has_sample(family, &cache->stats))
                 print_sample(family->name, arena, "cache", cache->name, figure_of(family, &cache->stats));
         }

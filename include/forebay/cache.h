@@ -362,5 +362,31 @@ typedef struct forebay_cache_stats {
 } forebay_cache_stats;
 FOREBAY_API forebay_status forebay_cache_get_stats(forebay_cache *cache, forebay_cache_stats *stats);
 
+/* A cache as who only looks sees it. */
+typedef struct forebay_cache_info {
+    char name[FOREBAY_NAME_MAX + 1];
+    uint64_t ttl_ms;            /* of entries set without one; 0: for ever */
+    forebay_cache_stats stats;
+} forebay_cache_info;
+/* The i-th cache; false: there are not so many.  It never makes one, as forebay_cache_open() does.
+ * While caches are made and dropped, one may be left out or come twice. */
+FOREBAY_API bool forebay_cache_at(forebay_arena *arena, uint32_t i, forebay_cache_info *info);
+
+/* Entries of a cache that a get would find, and the bytes that they take: header, key and padding included. */
+typedef struct forebay_cache_room {
+    char name[FOREBAY_NAME_MAX + 1];
+    uint64_t entries;
+    uint64_t raw_bytes;      /* of those stored as they were set */
+    uint64_t packed_bytes;   /* of those whose values are packed */
+    uint64_t unpacked_bytes; /* what the packed ones would take if they were not */
+} forebay_cache_room;
+/* Look at about `buckets` buckets of the index (64 bytes, some six entries of all caches each), evenly spread, other
+ * ones at every `turn` (0, 1, 2, ...), and add up what the entries there take, by cache: the names, in the order of
+ * forebay_cache_at(), are written, too.  Returns for how many caches, at most `capacity`; *part_out: the part of the index that
+ * was looked at, above 0 to 1; divide by it.  Entries that move meanwhile may be missed.  It writes nothing to
+ * the arena; 4,096 buckets take some milliseconds. */
+FOREBAY_API uint32_t forebay_cache_rooms(forebay_arena *arena, uint64_t turn, uint64_t buckets, forebay_cache_room *rooms,
+                                         uint32_t capacity, double *part_out);
+
 FOREBAY_END
 #endif

@@ -6,6 +6,7 @@
 #include "arena/arena_clock.h"
 #include "arena/row_liveness.h"
 #include "arena/rows.h"
+#include "arena/segments.h"
 
 #define SMAPS_LINE 512u
 
@@ -88,7 +89,7 @@ static void count_segments(const forebay_arena *arena, forebay_arena_info *info)
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++) {
         const arena_segment *segment = &arena->segments[i];
         uint64_t units = atomic_load_explicit(&segment->tail, memory_order_relaxed);
-        switch (atomic_load_explicit(&segment->word, memory_order_relaxed) & 0xff) {
+        switch (fb_segment_state(atomic_load_explicit(&segment->word, memory_order_relaxed))) {
         case SEGMENT_FREE:
             info->segments_free++;
             break;

@@ -334,16 +334,53 @@ forebay_status forebay_cache_drop(forebay_arena *arena, const char *name)
     return number >= 0 ? FOREBAY_OK : FOREBAY_MISS;
 }
 
+/* The number of the i-th live record; -1: there are not so many. */
+static int live_record(const forebay_arena *arena, uint32_t i)
+{
+    for (uint32_t n = 0; n < arena->geometry.cache_count; n++)
+        if ((record_word(&arena->caches[n]) & 1) != 0 && i-- == 0)
+            return (int)n;
+    return -1;
+}
+
+static void copy_name(const arena_cache *record, char name[FOREBAY_NAME_MAX + 1])
+{
+    memcpy(name, record->name, FOREBAY_NAME_MAX);
+    name[FOREBAY_NAME_MAX] = 0;
+}
+
 bool forebay_cache_name_at(forebay_arena *arena, uint32_t i, char name[FOREBAY_NAME_MAX + 1])
 {
-    for (uint32_t n = 0; n < arena->geometry.cache_count; n++) {
-        if ((record_word(&arena->caches[n]) & 1) == 0 || i-- != 0)
-            continue;
-        memcpy(name, arena->caches[n].name, FOREBAY_NAME_MAX);
-        name[FOREBAY_NAME_MAX] = 0;
-        return true;
-    }
-    return false;
+    int number = live_record(arena, i);
+    if (number >= 0)
+        copy_name(&arena->caches[number], name);
+    return number >= 0;
+}
+
+/* False: the record's cache was dropped meanwhile. */
+static bool describe_record(forebay_arena *arena, uint32_t number, forebay_cache_info *info)
+{
+    arena_cache *record = &arena->caches[number];
+    uint64_t word = record_word(record);
+    stored_options options = options_of(record);
+    copy_name(record, info->name);
+    info->ttl_ms = options.ttl_ms != FOREBAY_TTL_FOREVER ? options.ttl_ms : 0;
+    forebay_cache looked_at = {.arena = arena, .record = record, .number = number, .life = fb_cache_life(word),
+                               .packing = fb_packing_of(options.codec)};
+    if ((word & 1) == 0 || forebay_cache_get_stats(&looked_at, &info->stats) != FOREBAY_OK)
+        return false;
+    word = record_word(record);
+    return (word & 1) != 0 && fb_cache_life(word) == looked_at.life;
+}
+
+bool forebay_cache_at(forebay_arena *arena, uint32_t i, forebay_cache_info *info)
+{
+    if (fb_arena_enter(arena) != FOREBAY_OK)
+        return false;
+    int number = live_record(arena, i);
+    while (number >= 0 && !describe_record(arena, (uint32_t)number, info))
+        number = live_record(arena, i); /* another is the i-th now */
+    return number >= 0;
 }
 
 bool fb_caches_follower(const forebay_arena *arena, uint64_t mark, uint32_t i, char *name)
@@ -352,8 +389,7 @@ bool fb_caches_follower(const forebay_arena *arena, uint64_t mark, uint32_t i, c
         const arena_cache *record = &arena->caches[n];
         if ((record_word(record) & 1) == 0 || fb_mark_of(atomic_load(&record->channel)) != mark || i-- != 0)
             continue;
-        memcpy(name, record->name, FOREBAY_NAME_MAX);
-        name[FOREBAY_NAME_MAX] = 0;
+        copy_name(record, name);
         return true;
     }
     return false;

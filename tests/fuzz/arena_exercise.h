@@ -210,6 +210,17 @@ static inline void exercise_ignore(void *context, const char *message) { (void)c
  * one arena in 32 only. */
 static unsigned exercise_round;
 
+/* Look at all caches, and at what they take. */
+static inline void exercise_caches(forebay_arena *arena)
+{
+    forebay_cache_info info;
+    forebay_cache_room rooms[4];
+    double part;
+    for (uint32_t i = 0; forebay_cache_at(arena, i, &info); i++)
+        continue;
+    (void)forebay_cache_rooms(arena, 1, 512, rooms, 4, &part);
+}
+
 /* Open by path and use it; returns the status of opening. */
 static inline forebay_status exercise_arena(const char *path, unsigned sets, bool guard)
 {
@@ -226,6 +237,7 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
     if (verify)
         (void)!forebay_arena_verify(arena, exercise_ignore, NULL);
     (void)forebay_arena_get_info(arena, &info);
+    exercise_caches(arena);
     (void)forebay_arena_rows(arena, rows, 64);
     exercise_limits(arena);
     exercise_channels(arena);
