@@ -302,7 +302,7 @@ static int run(const fb_arguments *arguments)
     int code = fb_open_sound(facts.path, arguments->value[TRUST] != NULL, &arena);
     if (code != FB_EXIT_OK)
         return code;
-    forebay_status status = fb_arena_facts_gather(arena, &facts);
+    forebay_status status = fb_arena_facts_gather(arena, false, &facts);
     if (status != FOREBAY_OK)
         code = fb_fail_status(facts.path, status, NULL);
     else if (arguments->value[JSON] != NULL)

@@ -12,9 +12,9 @@
 #include "top_pages.h"
 #include "top_screen.h"
 
-#define SIDE_MAX 1000 /* columns, or lines */
+#define SIDE_MAX 1000     /* columns, or lines */
 #define OPEN_WAIT_MS 1000 /* for a new arena that is still being made */
-#define FIRST_WAIT 0.2 /* seconds at most, so that the first screen soon has figures per second */
+#define FIRST_WAIT 0.2    /* seconds at most, so that the first screen soon has figures per second */
 
 enum { TRUST, INTERVAL, CACHE, SORT, ONCE, BATCH, WIDTH, HEIGHT, ASCII, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
@@ -202,14 +202,19 @@ static bool parse_side(const char *text, int least, int usual, const char *name,
 /* What the options say of the view; FB_EXIT_USAGE: the mistake was printed. */
 static int read_view(const fb_arguments *arguments, top_view *view)
 {
-    const char *sort = arguments->value[SORT], *cache = arguments->value[CACHE], *interval = arguments->value[INTERVAL];
+    const char *sort = arguments->value[SORT], *cache = arguments->value[CACHE],
+               *interval = arguments->value[INTERVAL];
     *view = (top_view){ .interval = 1, .column = fb_column_find(sort != NULL ? sort : "gets") };
     if (view->column < 0)
-        return fb_usage("there is no column '%s' to sort by; take name, entries, gets, hit, sets, deletes, evictions, "
-                        "expirations, size or packed", sort);
+        return fb_usage(
+            "there is no column '%s' to sort by; take name, entries, gets, hit, sets, deletes, evictions, "
+            "expirations, size or packed",
+            sort);
     if (interval != NULL
-        && (!fb_parse_seconds(interval, TOP_INTERVAL_MAX, &view->interval) || view->interval < TOP_INTERVAL_MIN))
-        return fb_usage("--interval '%s' is no number of seconds from %g to %g", interval, TOP_INTERVAL_MIN, TOP_INTERVAL_MAX);
+        && (!fb_parse_seconds(interval, TOP_INTERVAL_MAX, &view->interval)
+            || view->interval < TOP_INTERVAL_MIN))
+        return fb_usage("--interval '%s' is no number of seconds from %g to %g", interval, TOP_INTERVAL_MIN,
+                        TOP_INTERVAL_MAX);
     if (cache != NULL && strlen(cache) > FOREBAY_NAME_MAX)
         return fb_usage("--cache: a cache's name has %u bytes at most", FOREBAY_NAME_MAX);
     if (cache != NULL) {

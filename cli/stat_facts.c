@@ -30,9 +30,10 @@ static void gather_rows(forebay_arena *arena, arena_facts *facts)
             facts->own_row = i;
 }
 
-forebay_status fb_arena_facts_gather(forebay_arena *arena, arena_facts *facts)
+forebay_status fb_arena_facts_gather(forebay_arena *arena, bool brief, arena_facts *facts)
 {
-    forebay_status status = forebay_arena_get_info(arena, &facts->info);
+    forebay_status status =
+        brief ? forebay_arena_get_brief_info(arena, &facts->info) : forebay_arena_get_info(arena, &facts->info);
     if (status != FOREBAY_OK)
         return status;
     facts->rows = calloc(facts->info.row_count + 1, sizeof(*facts->rows));

@@ -23,9 +23,9 @@ typedef struct arena_facts {
     channels_facts channels;
 } arena_facts;
 
-/* Gather all but the path; also on failure the caller ends it with
- * fb_arena_facts_free(). */
-forebay_status fb_arena_facts_gather(forebay_arena *arena, arena_facts *facts);
+/* Gather all but the path; `brief`: the arena's info is that of forebay_arena_get_brief_info().
+ * Also on failure the caller ends it with fb_arena_facts_free(). */
+forebay_status fb_arena_facts_gather(forebay_arena *arena, bool brief, arena_facts *facts);
 void fb_arena_facts_free(arena_facts *facts);
 
 uint32_t fb_segments_with_entries(const forebay_arena_info *info);

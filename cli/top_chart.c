@@ -27,7 +27,8 @@ double fb_history_most(const top_history *history, int count)
 
 static uint32_t step_character(const top_canvas *canvas, int steps)
 {
-    return canvas->ascii ? (uint32_t)"_.-:=+*#"[steps - 1] : 0x2580u + (uint32_t)steps; /* lower eighths of a block */
+    return canvas->ascii ? (uint32_t)"_.-:=+*#"[steps - 1]
+                         : 0x2580u + (uint32_t)steps; /* lower eighths of a block */
 }
 
 static void draw_column(top_canvas *canvas, int x, top_area area, top_style style, double part)
@@ -40,7 +41,8 @@ static void draw_column(top_canvas *canvas, int x, top_area area, top_style styl
         fb_canvas_put(canvas, x, y, style, step_character(canvas, steps < STEPS ? steps : STEPS));
 }
 
-void fb_chart_history(top_canvas *canvas, top_area area, top_style style, const top_history *history, double most)
+void fb_chart_history(top_canvas *canvas, top_area area, top_style style, const top_history *history,
+                      double most)
 {
     for (int back = 0; back < area.width; back++) {
         double value = fb_history_at(history, back);

@@ -24,7 +24,8 @@ double fb_history_most(const top_history *history, int count);
 
 /* A column for each of the last values, the newest at the right; `most` fills the height, each row has
  * eight steps.  0 is the line at the bottom, what is above 0 never; NAN is blank. */
-void fb_chart_history(top_canvas *canvas, top_area area, top_style style, const top_history *history, double most);
+void fb_chart_history(top_canvas *canvas, top_area area, top_style style, const top_history *history,
+                      double most);
 
 /* A part of a bar: of a kind that has a character and a style of its own. */
 typedef struct top_part {
@@ -32,7 +33,8 @@ typedef struct top_part {
     double amount;
 } top_part;
 /* The parts, side by side, each rounded so that all end where they should; `whole` fills the width. */
-void fb_chart_bar(top_canvas *canvas, int x, int y, int width, const top_part *parts, int count, double whole);
+void fb_chart_bar(top_canvas *canvas, int x, int y, int width, const top_part *parts, int count,
+                  double whole);
 /* The character of a kind, for legends. */
 uint32_t fb_chart_character(const top_canvas *canvas, top_style kind);
 

@@ -61,13 +61,15 @@ static const char *times_text(double value, char text[TOP_TEXT])
 
 const top_column fb_top_columns[TOP_COLUMN_COUNT] = {
     { "name", "CACHE", "the cache's name", false, NULL, NULL },
-    { "entries", "ENTRIES", "entries; expired ones count until their room is needed", false, entries, fb_top_count },
+    { "entries", "ENTRIES", "entries; expired ones count until their room is needed", false, entries,
+      fb_top_count },
     { "gets", "GETS/s", "keys asked for per second", false, gets, fb_top_count },
     { "hit", "HIT", "of these, found", false, hit_ratio, fb_top_percent },
     { "sets", "SETS/s", "values stored per second", false, sets, fb_top_count },
     { "deletes", "DEL/s", "entries deleted per second", true, deletes, fb_top_count },
     { "evictions", "EVIC/s", "live entries dropped for room per second", false, evictions, fb_top_count },
-    { "expirations", "EXPIR/s", "expired entries whose room was taken back per second", true, expirations, fb_top_count },
+    { "expirations", "EXPIR/s", "expired entries whose room was taken back per second", true, expirations,
+      fb_top_count },
     { "size", "SIZE", "bytes that the entries take, from a sample", false, size, fb_top_bytes },
     { "packed", "PACKED", "how many times the packed entries fit, from a sample", true, packing, times_text },
 };
@@ -97,7 +99,8 @@ void fb_columns_order(const top_model *model, int column, bool reverse, uint32_t
     for (uint32_t i = 0; i < model->cache_count; i++) {
         uint32_t at = i;
         while (at > 0
-               && goes_before(&fb_top_columns[column], reverse, &model->caches[i], &model->caches[order[at - 1]])) {
+               && goes_before(&fb_top_columns[column], reverse, &model->caches[i],
+                              &model->caches[order[at - 1]])) {
             order[at] = order[at - 1];
             at--;
         }

@@ -10,7 +10,8 @@
 void fb_gauge_title(top_canvas *canvas, const top_model *model, const top_view *view, const char *clock)
 {
     char right[64];
-    int length = snprintf(right, sizeof(right), "%severy %gs  %s ", view->is_paused ? "PAUSED  " : "", view->interval, clock);
+    int length = snprintf(right, sizeof(right), "%severy %gs  %s ", view->is_paused ? "PAUSED  " : "",
+                          view->interval, clock);
     fb_canvas_style(canvas, (top_area){ 0, 0, canvas->width, 1 }, TOP_BAR);
     int x = fb_canvas_format(canvas, 1, 0, TOP_BAR, "forebay top  ");
     fb_canvas_text(canvas, x, 0, canvas->width - length - 1 - x, TOP_BAR, model->look.facts.path);
@@ -20,11 +21,22 @@ void fb_gauge_title(top_canvas *canvas, const top_model *model, const top_view *
 static void draw_trouble(top_canvas *canvas, int y, top_file file, const char *open_failure)
 {
     if (file == TOP_FILE_REMOVED)
-        fb_canvas_format(canvas, 1, y, TOP_BAD, "REMOVED: the file is gone; those who have it open go on with it");
+        fb_canvas_format(canvas, 1, y, TOP_BAD,
+                         "REMOVED: the file is gone; those who have it open go on with it");
     else if (open_failure == NULL)
-        fb_canvas_format(canvas, 1, y, TOP_BAD, "REPLACED: the path leads to another file by now; o opens that");
+        fb_canvas_format(canvas, 1, y, TOP_BAD,
+                         "REPLACED: the path leads to another file by now; o opens that");
     else
         fb_canvas_format(canvas, 1, y, TOP_BAD, "REPLACED; the new file cannot be opened: %s", open_failure);
+}
+
+/* Part of the index's slots that entries take; NAN: there is no index. */
+static double index_fullness(const top_model *model)
+{
+    double entries = 0, slots = (double)model->look.facts.info.index_buckets * 8;
+    for (uint32_t i = 0; i < model->cache_count; i++)
+        entries += (double)model->caches[i].info.stats.entries;
+    return slots > 0 ? entries / slots : NAN;
 }
 
 void fb_gauge_summary(top_canvas *canvas, int y, const top_model *model, const top_view *view)
@@ -35,12 +47,11 @@ void fb_gauge_summary(top_canvas *canvas, int y, const top_model *model, const t
         draw_trouble(canvas, y, model->look.file, view->open_failure);
         return;
     }
-    uint64_t slots = info->index_buckets * 8;
-    fb_top_percent(slots != 0 ? (double)info->index_slots_used / (double)slots : NAN, percent);
-    int x = fb_canvas_format(canvas, 1, y, TOP_PLAIN, "%s %s  caches %u/%u  rows %u/%u  leases %u/%u  index %s",
-                             fb_size_text(info->size, size), info->on_disk ? "on disk" : "in memory", model->cache_count,
-                             info->cache_count, model->look.facts.row_count, info->row_count, info->leases_held,
-                             info->leases, percent);
+    int x =
+        fb_canvas_format(canvas, 1, y, TOP_PLAIN, "%s %s  caches %u/%u  rows %u/%u  leases %u/%u  index %s",
+                         fb_size_text(info->size, size), info->on_disk ? "on disk" : "in memory",
+                         model->cache_count, info->cache_count, model->look.facts.row_count, info->row_count,
+                         info->leases_held, info->leases, fb_top_percent(index_fullness(model), percent));
     if (canvas->width >= TOP_WIDE)
         fb_canvas_format(canvas, x, y, TOP_PLAIN, " full  format %u", info->format_version);
 }
@@ -64,7 +75,8 @@ void fb_gauge_ratio(top_canvas *canvas, top_area area, const char *label, const 
 {
     char text[TOP_TEXT];
     fb_canvas_text(canvas, area.x, area.y, TOP_LABEL_WIDTH, TOP_BOLD, label);
-    fb_canvas_right(canvas, area.x + TOP_LABEL_WIDTH - 1, area.y, TOP_BOLD, fb_top_percent(fb_history_at(history, 0), text));
+    fb_canvas_right(canvas, area.x + TOP_LABEL_WIDTH - 1, area.y, TOP_BOLD,
+                    fb_top_percent(fb_history_at(history, 0), text));
     top_area curve = { area.x + TOP_LABEL_WIDTH, area.y, area.width - TOP_LABEL_WIDTH, area.height };
     fb_chart_history(canvas, curve, TOP_PACKED, history, 1);
 }
@@ -80,7 +92,7 @@ static int legend(top_canvas *canvas, int x, int y, top_style kind, const char *
 void fb_gauge_memory(top_canvas *canvas, int y, const top_memory *memory)
 {
     const top_part parts[] = {
-        { TOP_RAW, memory->raw }, { TOP_PACKED, memory->packed }, { TOP_OLD, memory->old },
+        { TOP_RAW, memory->raw },       { TOP_PACKED, memory->packed }, { TOP_OLD, memory->old },
         { TOP_TABLES, memory->tables }, { TOP_FREE, memory->free },
     };
     char text[TOP_TEXT];
@@ -88,7 +100,8 @@ void fb_gauge_memory(top_canvas *canvas, int y, const top_memory *memory)
     for (int i = 0; i < 5; i++)
         whole += parts[i].amount;
     fb_canvas_text(canvas, 1, y, TOP_LABEL_WIDTH, TOP_BOLD, "memory used");
-    fb_canvas_right(canvas, TOP_LABEL_WIDTH, y, TOP_BOLD, fb_top_percent(whole > 0 ? 1 - memory->free / whole : NAN, text));
+    fb_canvas_right(canvas, TOP_LABEL_WIDTH, y, TOP_BOLD,
+                    fb_top_percent(whole > 0 ? 1 - memory->free / whole : NAN, text));
     fb_chart_bar(canvas, 1 + TOP_LABEL_WIDTH, y, canvas->width - 2 - TOP_LABEL_WIDTH, parts, 5, whole);
     int x = legend(canvas, 1, y + 1, TOP_RAW, "raw", memory->raw);
     x = legend(canvas, x, y + 1, TOP_PACKED, "packed", memory->packed);

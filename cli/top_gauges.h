@@ -6,7 +6,7 @@
 #include "top_canvas.h"
 #include "top_view.h"
 
-#define TOP_WIDE 110 /* columns of a screen that has room for more */
+#define TOP_WIDE 110       /* columns of a screen that has room for more */
 #define TOP_LABEL_WIDTH 18 /* before curves and bars */
 
 /* The first line of the screen: `clock` is the time of day. */

@@ -26,7 +26,7 @@ static top_file file_at(const char *path, int fd)
 forebay_status fb_look_take(forebay_arena *arena, const char *path, uint64_t turn, top_look *look)
 {
     *look = (top_look){ .seconds = seconds_now(), .part = 1, .facts.path = path };
-    forebay_status status = fb_arena_facts_gather(arena, &look->facts);
+    forebay_status status = fb_arena_facts_gather(arena, true, &look->facts);
     if (status != FOREBAY_OK)
         return status;
     look->file = file_at(path, forebay_arena_fd(arena));

@@ -28,7 +28,8 @@ static double rate(uint64_t now, uint64_t before, double seconds)
     return (double)(now >= before ? now - before : now) / seconds;
 }
 
-static top_rates rates_between(const forebay_cache_stats *now, const forebay_cache_stats *before, double seconds)
+static top_rates rates_between(const forebay_cache_stats *now, const forebay_cache_stats *before,
+                               double seconds)
 {
     return (top_rates){
         .hits = rate(now->hits, before->hits, seconds),
@@ -82,7 +83,8 @@ static top_cache follow_cache(const top_model *model, const top_look *look, cons
     top_cache cache = before != NULL ? *before : (top_cache){ 0 };
     cache.rates = unknown;
     if (!isnan(model->seconds)) {
-        cache.rates = rates_between(&info->stats, before != NULL ? &before->info.stats : &nothing, model->seconds);
+        cache.rates =
+            rates_between(&info->stats, before != NULL ? &before->info.stats : &nothing, model->seconds);
         fb_history_add(&cache.gets, fb_rates_gets(&cache.rates));
         fb_history_add(&cache.hit_ratio, fb_rates_hit_ratio(&cache.rates));
     }

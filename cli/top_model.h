@@ -46,7 +46,7 @@ typedef struct top_memory {
 
 typedef struct top_model {
     top_look look;
-    double seconds; /* between the last two looks; NAN before the second */
+    double seconds;    /* between the last two looks; NAN before the second */
     top_cache *caches; /* by name */
     uint32_t cache_count;
     top_process *processes; /* by pid */

@@ -54,7 +54,8 @@ static void draw_bottom(top_canvas *canvas, top_area area, const top_model *mode
 
 static int bottom_lines(const top_model *model)
 {
-    return greater(fb_panel_processes_lines(model), fb_panel_limits_lines(model) + fb_panel_channels_lines(model));
+    return greater(fb_panel_processes_lines(model),
+                   fb_panel_limits_lines(model) + fb_panel_channels_lines(model));
 }
 
 /* Caches get what the lists below do not need, and half of the lines at least. */
@@ -63,7 +64,9 @@ static void draw_lists(top_canvas *canvas, top_area area, const top_model *model
     int below = bottom_lines(model);
     int caches = lesser(fb_panel_caches_lines(model), greater(area.height - below, area.height / 2));
     fb_panel_caches(canvas, (top_area){ area.x, area.y, area.width, caches }, model, view);
-    draw_bottom(canvas, (top_area){ area.x, area.y + caches, area.width, lesser(below, area.height - caches) }, model);
+    draw_bottom(canvas,
+                (top_area){ area.x, area.y + caches, area.width, lesser(below, area.height - caches) },
+                model);
 }
 
 /* The curves get what the lists do not need. */
@@ -95,8 +98,8 @@ static void draw_counts(top_canvas *canvas, int x, int y, const top_cache *cache
     char rate[TOP_TEXT], sum[TOP_TEXT];
     fb_canvas_format(canvas, x, y, TOP_HEADING, "%-12s %8s %8s", "", "a second", "in all");
     for (int i = 0; i < (int)(sizeof(rows) / sizeof(rows[0])); i++)
-        fb_canvas_format(canvas, x, y + 1 + i, TOP_PLAIN, "%-12s %8s %8s", rows[i].name, fb_top_count(rows[i].rate, rate),
-                         fb_top_count(rows[i].sum, sum));
+        fb_canvas_format(canvas, x, y + 1 + i, TOP_PLAIN, "%-12s %8s %8s", rows[i].name,
+                         fb_top_count(rows[i].rate, rate), fb_top_count(rows[i].sum, sum));
 }
 
 static const char *quota_text(uint64_t bytes, char text[FB_SIZE_TEXT])
@@ -109,19 +112,22 @@ static void draw_options(top_canvas *canvas, int x, int y, const top_cache *cach
     const forebay_cache_stats *stats = &cache->info.stats;
     char text[FB_SIZE_TEXT], number[TOP_TEXT], age[TOP_TEXT];
     fb_canvas_format(canvas, x, y, TOP_HEADING, "%-38s", "");
-    fb_canvas_format(canvas, x, y + 1, TOP_PLAIN, "entries      %s", fb_top_count((double)stats->entries, number));
+    fb_canvas_format(canvas, x, y + 1, TOP_PLAIN, "entries      %s",
+                     fb_top_count((double)stats->entries, number));
     fb_canvas_format(canvas, x, y + 2, TOP_PLAIN, "ttl          %s",
                      cache->info.ttl_ms != 0 ? fb_top_age(cache->info.ttl_ms, age) : "for ever");
     fb_canvas_format(canvas, x, y + 3, TOP_PLAIN, "share        %s", quota_text(stats->share, text));
-    int end = fb_canvas_format(canvas, x, y + 4, TOP_PLAIN, "limit        %s", quota_text(stats->limit, text));
+    int end =
+        fb_canvas_format(canvas, x, y + 4, TOP_PLAIN, "limit        %s", quota_text(stats->limit, text));
     if ((stats->share | stats->limit) != 0)
         fb_canvas_format(canvas, end, y + 4, TOP_PLAIN, "  has %s", fb_size_text(stats->bytes, text));
     fb_canvas_format(canvas, x, y + 5, TOP_PLAIN, "codec        %s", stats->codec);
     if (stats->dictionary == 0)
         fb_canvas_format(canvas, x, y + 6, TOP_PLAIN, "dictionary   none");
     else
-        fb_canvas_format(canvas, x, y + 6, TOP_PLAIN, "dictionary   %u, %.2fx, made %s ago", stats->dictionary,
-                         stats->dictionary_ratio / 1000.0, fb_top_age(stats->dictionary_age_ms, age));
+        fb_canvas_format(canvas, x, y + 6, TOP_PLAIN, "dictionary   %u, %.2fx, made %s ago",
+                         stats->dictionary, stats->dictionary_ratio / 1000.0,
+                         fb_top_age(stats->dictionary_age_ms, age));
 }
 
 /* A bar for the cache's entries, its width being what they would take if none was packed. */
@@ -132,8 +138,9 @@ static void draw_room(top_canvas *canvas, int y, const top_room *room)
     fb_canvas_text(canvas, 1, y, TOP_LABEL_WIDTH, TOP_BOLD, "memory");
     fb_canvas_right(canvas, TOP_LABEL_WIDTH, y, TOP_BOLD, fb_top_bytes(room->raw + room->packed, raw));
     fb_gauge_room(canvas, x, y, canvas->width - 1 - x, room, room->raw + room->unpacked);
-    fb_canvas_format(canvas, x, y + 1, TOP_PLAIN, "raw %s  packed %s, which would take %s", fb_top_bytes(room->raw, raw),
-                     fb_top_bytes(room->packed, packed), fb_top_bytes(room->unpacked, unpacked));
+    fb_canvas_format(canvas, x, y + 1, TOP_PLAIN, "raw %s  packed %s, which would take %s",
+                     fb_top_bytes(room->raw, raw), fb_top_bytes(room->packed, packed),
+                     fb_top_bytes(room->unpacked, unpacked));
 }
 
 static void draw_cache_page(top_canvas *canvas, const top_model *model, const top_view *view)
@@ -171,7 +178,8 @@ static void draw_help(top_canvas *canvas)
     for (int i = 0; i < count; i++)
         fb_canvas_format(canvas, 1, 2 + i, TOP_PLAIN, "%s", lines[i]);
     for (int i = 1; i < TOP_COLUMN_COUNT; i++)
-        fb_canvas_format(canvas, 1, 2 + count + i, TOP_PLAIN, "%-10s %s", fb_top_columns[i].title, fb_top_columns[i].meaning);
+        fb_canvas_format(canvas, 1, 2 + count + i, TOP_PLAIN, "%-10s %s", fb_top_columns[i].title,
+                         fb_top_columns[i].meaning);
 }
 
 static void draw_footer(top_canvas *canvas, const top_view *view)
@@ -181,9 +189,11 @@ static void draw_footer(top_canvas *canvas, const top_view *view)
     if (view->page == TOP_PAGE_HELP)
         fb_canvas_format(canvas, 1, y, TOP_BAR, "any key: back  q quit");
     else if (view->page == TOP_PAGE_CACHE)
-        fb_canvas_format(canvas, 1, y, TOP_BAR, "escape: back  up/down: other caches  p pause  +/- interval  ? help  q quit");
+        fb_canvas_format(canvas, 1, y, TOP_BAR,
+                         "escape: back  up/down: other caches  p pause  +/- interval  ? help  q quit");
     else
-        fb_canvas_format(canvas, 1, y, TOP_BAR, "up/down  enter: open  s sort: %s  p pause  +/- interval  ? help  q quit",
+        fb_canvas_format(canvas, 1, y, TOP_BAR,
+                         "up/down  enter: open  s sort: %s  p pause  +/- interval  ? help  q quit",
                          fb_top_columns[view->column].name);
 }
 

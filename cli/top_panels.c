@@ -68,7 +68,7 @@ typedef struct cache_lines {
     int name_width;
     int numbers_x;
     int column_width;
-    int bar_x, bar_width;     /* 0: there is no room for it */
+    int bar_x, bar_width; /* 0: there is no room for it */
     int curve_x, curve_width;
     bool has_column[TOP_COLUMN_COUNT];
 } cache_lines;
@@ -103,7 +103,8 @@ static cache_lines lay_out_caches(const top_canvas *canvas, top_area area)
     return lines;
 }
 
-static void draw_caches_heading(top_canvas *canvas, top_area area, const cache_lines *lines, const top_view *view)
+static void draw_caches_heading(top_canvas *canvas, top_area area, const cache_lines *lines,
+                                const top_view *view)
 {
     char text[TOP_TEXT];
     int end = lines->numbers_x;
@@ -120,7 +121,8 @@ static void draw_caches_heading(top_canvas *canvas, top_area area, const cache_l
 }
 
 /* `most`: bytes that fill the bar. */
-static void draw_cache(top_canvas *canvas, int x, int y, const cache_lines *lines, const top_cache *cache, double most)
+static void draw_cache(top_canvas *canvas, int x, int y, const cache_lines *lines, const top_cache *cache,
+                       double most)
 {
     char text[TOP_TEXT];
     int end = lines->numbers_x;
@@ -180,7 +182,8 @@ static void describe_process(const top_process *process, char *text, size_t size
     char dead[24] = "";
     if (process->dead_rows != 0)
         snprintf(dead, sizeof(dead), "  %u dead", process->dead_rows);
-    snprintf(text, size, "%s%s%s", process->listens ? "  listens" : "", dead, process->is_self ? "  this one" : "");
+    snprintf(text, size, "%s%s%s", process->listens ? "  listens" : "", dead,
+             process->is_self ? "  this one" : "");
 }
 
 void fb_panel_processes(top_canvas *canvas, top_area area, const top_model *model)
@@ -191,9 +194,10 @@ void fb_panel_processes(top_canvas *canvas, top_area area, const top_model *mode
         const top_process *process = &model->processes[i];
         char text[64], line[128];
         describe_process(process, text, sizeof(text));
-        snprintf(line, sizeof(line), "%9d %4u %5u %5u%s", (int)process->pid, process->rows + process->dead_rows,
-                 process->held, process->waiting, text);
-        fb_canvas_text(canvas, area.x, area.y + 1 + (int)i, area.width, process->rows == 0 ? TOP_WARNING : TOP_PLAIN, line);
+        snprintf(line, sizeof(line), "%9d %4u %5u %5u%s", (int)process->pid,
+                 process->rows + process->dead_rows, process->held, process->waiting, text);
+        fb_canvas_text(canvas, area.x, area.y + 1 + (int)i, area.width,
+                       process->rows == 0 ? TOP_WARNING : TOP_PLAIN, line);
     }
 }
 

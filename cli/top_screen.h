@@ -8,10 +8,10 @@
 
 /* What happened while waiting. */
 typedef enum top_event {
-    TOP_EVENT_TIME,   /* nothing, until it was over */
+    TOP_EVENT_TIME, /* nothing, until it was over */
     TOP_EVENT_KEY,
     TOP_EVENT_RESIZE,
-    TOP_EVENT_END,    /* a signal asks to end, or the terminal went away */
+    TOP_EVENT_END, /* a signal asks to end, or the terminal went away */
 } top_event;
 
 /* Take the terminal over; `colours`: if it has them.  On FB_EXIT_OK the caller ends it with

@@ -39,8 +39,9 @@ static void choose_looks(void)
 static void choose_colours(void)
 {
     static const short colours[TOP_STYLE_COUNT] = {
-        [TOP_GOOD] = COLOR_GREEN, [TOP_WARNING] = COLOR_YELLOW, [TOP_BAD] = COLOR_RED,     [TOP_HEADING] = COLOR_CYAN,
-        [TOP_RAW] = COLOR_BLUE,   [TOP_PACKED] = COLOR_CYAN,    [TOP_OLD] = COLOR_MAGENTA, [TOP_TABLES] = COLOR_YELLOW,
+        [TOP_GOOD] = COLOR_GREEN,   [TOP_WARNING] = COLOR_YELLOW, [TOP_BAD] = COLOR_RED,
+        [TOP_HEADING] = COLOR_CYAN, [TOP_RAW] = COLOR_BLUE,       [TOP_PACKED] = COLOR_CYAN,
+        [TOP_OLD] = COLOR_MAGENTA,  [TOP_TABLES] = COLOR_YELLOW,
     };
     if (!has_colors() || start_color() == ERR)
         return;
@@ -71,9 +72,14 @@ static int check_terminal(void)
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return fb_fail("this is no terminal; use --once or --batch to print to a file or pipe");
     if (name == NULL || name[0] == '\0')
-        return fb_fail("TERM is not set, so what the terminal can do is not known; set it, or use --once or --batch");
+        return fb_fail(
+            "TERM is not set, so what the terminal can do is not known; set it, or use --once or --batch");
+    unsetenv("LINES"); /* ncurses would believe them, and they do not follow the terminal's size */
+    unsetenv("COLUMNS");
     if (setupterm(name, STDOUT_FILENO, &found) == ERR)
-        return fb_fail("the terminal '%s' (TERM) is not known here; set TERM to another, or use --once or --batch", name);
+        return fb_fail(
+            "the terminal '%s' (TERM) is not known here; set TERM to another, or use --once or --batch",
+            name);
     if (cursor_address == NULL)
         return fb_fail("the terminal '%s' (TERM) cannot place its cursor; use --once or --batch", name);
     return FB_EXIT_OK;
@@ -192,7 +198,8 @@ top_event fb_screen_wait(int ms, uint32_t *key)
     top_event event = take_key(key); /* ncurses may have read several at once */
     if (event != TOP_EVENT_TIME)
         return event;
-    struct pollfd waited[] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+    struct pollfd waited[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                               { .fd = signals, .events = POLLIN } };
     int ready = poll(waited, 2, ms);
     if (ready > 0 && (waited[1].revents != 0 || (waited[0].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0))
         return TOP_EVENT_END;

@@ -6,7 +6,8 @@
 int fb_screen_open(bool colours)
 {
     (void)colours;
-    return fb_fail("this forebay was built without ncurses (libncurses-dev) and has no live screen; use --once or --batch");
+    return fb_fail(
+        "this forebay was built without ncurses (libncurses-dev) and has no live screen; use --once or --batch");
 }
 
 void fb_screen_close(void)

@@ -35,7 +35,8 @@ static void move(top_view *view, const top_model *model, int by)
     fb_columns_order(model, view->column, view->reverse, order);
     int last = (int)model->cache_count - 1, position = fb_view_position(view, model, order);
     if (position >= 0)
-        position = by < 0 ? (position < -by ? 0 : position + by) : (by > last - position ? last : position + by);
+        position =
+            by < 0 ? (position < -by ? 0 : position + by) : (by > last - position ? last : position + by);
     else
         position = by == INT_MAX ? last : 0;
     strcpy(view->chosen, model->caches[order[position]].info.name);
@@ -45,7 +46,8 @@ static void move(top_view *view, const top_model *model, int by)
 /* 0.1, 0.2, 0.5, 1, 2, 5, ... up to an hour. */
 static void change_interval(top_view *view, bool longer)
 {
-    static const double steps[] = { TOP_INTERVAL_MIN, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, TOP_INTERVAL_MAX };
+    static const double steps[] = { TOP_INTERVAL_MIN, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600,
+                                    TOP_INTERVAL_MAX };
     int count = sizeof(steps) / sizeof(steps[0]), at = 0;
     if (longer) {
         while (at < count - 1 && steps[at] <= view->interval)

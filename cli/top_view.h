@@ -26,14 +26,14 @@ typedef enum top_page {
 
 typedef struct top_view {
     top_page page;
-    top_page page_before; /* of the help */
+    top_page page_before;              /* of the help */
     char chosen[FOREBAY_NAME_MAX + 1]; /* a cache; "": none yet */
-    int column;   /* the caches are sorted by */
+    int column;                        /* the caches are sorted by */
     bool reverse;
     double interval; /* seconds between looks */
     bool is_paused;
     bool wants_quit;
-    bool wants_open; /* the arena that the path leads to by now */
+    bool wants_open;          /* the arena that the path leads to by now */
     const char *open_failure; /* of the last try to; NULL: none */
 } top_view;
 

@@ -99,6 +99,9 @@ typedef struct forebay_arena_info {
     uint8_t uuid[16];         /* random, as long as the arena is there; a copy of its file has the same */
 } forebay_arena_info;
 FOREBAY_API forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *info);
+/* The same without what takes 40 ms in an arena of 1 GiB, for who looks often: `index_slots_used` is 0,
+ * `huge_pages` false. */
+FOREBAY_API forebay_status forebay_arena_get_brief_info(forebay_arena *arena, forebay_arena_info *info);
 
 /* One open handle, live or dead and not yet swept. */
 typedef struct forebay_row_info {

@@ -109,12 +109,16 @@ static void count_segments(const forebay_arena *arena, forebay_arena_info *info)
     }
 }
 
-static void count_index(const forebay_arena *arena, forebay_arena_info *info)
+static uint64_t index_buckets(const forebay_arena *arena)
 {
     const arena_geometry *g = &arena->geometry;
     uint64_t buckets = atomic_load(&arena->super->index_word) >> 1;
     uint64_t most = (g->size - g->index_offset) / sizeof(arena_bucket);
-    info->index_buckets = buckets < most ? buckets : most;
+    return buckets < most ? buckets : most;
+}
+
+static void count_index(const forebay_arena *arena, forebay_arena_info *info)
+{
     for (uint64_t b = 0; b < info->index_buckets; b++) {
         for (uint32_t s = 0; s < BUCKET_SLOTS; s++)
             info->index_slots_used += atomic_load_explicit(&arena->buckets[b].slots[s], memory_order_relaxed) != 0;
@@ -137,7 +141,7 @@ uint32_t fb_leases_held(const forebay_arena *arena)
     return held;
 }
 
-forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *info)
+forebay_status forebay_arena_get_brief_info(forebay_arena *arena, forebay_arena_info *info)
 {
     const arena_geometry *g = &arena->geometry;
     memset(info, 0, sizeof *info);
@@ -153,15 +157,24 @@ forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *
     info->limit_count = g->limit_count;
     info->leases = g->lease_count;
     info->leases_held = fb_leases_held(arena);
+    info->index_buckets = index_buckets(arena);
     count_segments(arena, info);
-    count_index(arena, info);
     count_rows_and_caches(arena, info);
     info->metadata_bytes = g->data_offset + (uint64_t)info->segments_index * g->segment_size;
     info->now_ms = fb_now_ms(arena);
     fb_clock_look(arena, info->now_ms);
     info->replaced = atomic_load(&arena->replaced);
-    info->huge_pages = has_huge_pages(arena);
     info->on_disk = arena->checksums;
     memcpy(info->uuid, arena->super->uuid, sizeof info->uuid);
+    return FOREBAY_OK;
+}
+
+forebay_status forebay_arena_get_info(forebay_arena *arena, forebay_arena_info *info)
+{
+    forebay_status status = forebay_arena_get_brief_info(arena, info);
+    if (status != FOREBAY_OK)
+        return status;
+    count_index(arena, info);
+    info->huge_pages = has_huge_pages(arena);
     return FOREBAY_OK;
 }

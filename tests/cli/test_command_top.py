@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import forebay
 import pytest
@@ -62,10 +63,10 @@ def watch(command, path):
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
 def test_a_screen_shows_four_workers_at_work(run, path, workers, width, height):
-    options = ["--once", "--interval", "0.3", "--width", str(width), "--height", str(height)]
+    options = ["--once", "--interval", "0.5", "--width", str(width), "--height", str(height)]
     lines = run("top", path, *options, env=os.environ | {"LC_ALL": "C.UTF-8"}).stdout.splitlines()
     assert len(lines) == height and max(map(len, lines)) <= width
-    assert lines[0].startswith(f" forebay top  {path} ") and re.search(r"every 0\.3s  \d\d:\d\d:\d\d$", lines[0])
+    assert lines[0].startswith(f" forebay top  {path} ") and re.search(r"every 0\.5s  \d\d:\d\d:\d\d$", lines[0])
     assert lines[1].startswith(" 2 MiB in memory  caches 2/") and "rows 5/" in lines[1]
     assert re.match(r" ops/s +[1-9][\d.]*k? .*█$", lines[2])
     assert re.search(r"hit ratio +(100%|9\d\.\d%)", "\n".join(lines))
@@ -125,6 +126,12 @@ def test_counts_as_no_get_and_makes_no_cache(run, run_json, filled):
     run("top", filled, "--once", "--interval", "0.1")
     after = run_json("stat", filled)
     assert after["caches"] == before["caches"] and len(after["rows"]) == len(before["rows"])
+
+
+def test_the_document_shows_a_screen_as_it_is():
+    root = Path(__file__).resolve().parents[2]
+    screen = (root / "tests/unit/screens/arena-80x24.txt").read_text()
+    assert f"```text\n{screen}```\n" in (root / "docs/top.md").read_text()
 
 
 def test_it_explains_itself(run):
@@ -228,7 +235,7 @@ def test_operations_show_while_they_are_done(watch, path):
 
 
 def test_another_size_is_filled(watch, filled):
-    terminal = watch(at=filled, COLUMNS="80", LINES="24")  # which do not count
+    terminal = watch(at=filled, LINES="20", COLUMNS="70")  # of before it was resized
     terminal.wait_for("users")
     terminal.resize(140, 40)
     terminal.wait_for("EXPIR/s")

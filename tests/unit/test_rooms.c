@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What entries take, by cache: rooms.c; caches as who only looks sees them: forebay_cache_at(). */
+/* What entries take, by cache: rooms.c; caches as who only looks sees them: forebay_cache_at();
+ * the arena's info in brief: arena_info.c. */
 #include "cache_fixture.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -126,6 +127,22 @@ static void all_that_lives_was_appended_in_either_queue(void **state)
     fixture_close(&f);
 }
 
+static void brief_info_is_the_same_but_for_what_takes_long(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(4 * MIB, 0);
+    fill(f.cache, 500, 100, FOREBAY_TTL_DEFAULT);
+    forebay_arena_info info, brief;
+    assert_int_equal(forebay_arena_get_info(f.arena, &info), FOREBAY_OK);
+    assert_int_equal(forebay_arena_get_brief_info(f.arena, &brief), FOREBAY_OK);
+    assert_int_equal(info.index_slots_used, 500);
+    info.index_slots_used = 0;
+    info.huge_pages = false;
+    brief.now_ms = info.now_ms;
+    assert_memory_equal(&brief, &info, sizeof info);
+    fixture_close(&f);
+}
+
 static void a_look_at_an_empty_arena_finds_its_caches(void **state)
 {
     (void)state;
@@ -179,6 +196,7 @@ int main(void)
         cmocka_unit_test(what_no_get_would_find_does_not_count),
         cmocka_unit_test(a_sample_is_an_even_part_and_turns_go_over_all_of_it),
         cmocka_unit_test(all_that_lives_was_appended_in_either_queue),
+        cmocka_unit_test(brief_info_is_the_same_but_for_what_takes_long),
         cmocka_unit_test(a_look_at_an_empty_arena_finds_its_caches),
         cmocka_unit_test(a_cache_is_described_without_being_opened),
         cmocka_unit_test(a_dropped_cache_is_no_more_among_them),

@@ -200,7 +200,8 @@ static top_look look_of(double seconds, const forebay_cache_info *caches, uint32
     look.rooms = calloc(count + 1, sizeof(*look.rooms));
     assert_non_null(look.facts.caches);
     assert_non_null(look.rooms);
-    memcpy(look.facts.caches, caches, count * sizeof(*caches));
+    if (count > 0)
+        memcpy(look.facts.caches, caches, count * sizeof(*caches));
     look.facts.cache_count = look.room_count = count;
     for (uint32_t i = 0; i < count; i++) {
         look.rooms[i] = (forebay_cache_room){ .raw_bytes = 20, .packed_bytes = 30, .unpacked_bytes = 60 };

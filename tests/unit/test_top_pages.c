@@ -12,8 +12,10 @@
 
 #include <cmocka.h>
 
+#include "cli.h"
 #include "top_columns.h"
 #include "top_pages.h"
+#include "top_screen.h"
 
 #define MIB (1024.0 * 1024.0)
 #define CACHES 4u
@@ -85,7 +87,7 @@ static top_model shop(void)
     model.look.facts.path = "/dev/shm/shop.forebay";
     model.look.facts.info = (forebay_arena_info){
         .size = (uint64_t)(256 * MIB), .format_version = 5, .row_count = 128, .cache_count = 64, .leases = 2048,
-        .leases_held = 3, .index_buckets = 100000, .index_slots_used = 500000,
+        .leases_held = 3, .index_buckets = 30000,
     };
     model.look.facts.row_count = 5;
     model.memory = (top_memory){ 24.5 * MIB, 47 * MIB, 127 * MIB, 31 * MIB, 12 * MIB, 141.5 * MIB };
@@ -236,6 +238,13 @@ static void a_cache_that_was_dropped_while_looked_at_is_told(void **state)
     fb_model_free(&model);
 }
 
+/* top_screen_none.c */
+static void a_build_without_ncurses_has_no_live_screen(void **state)
+{
+    (void)state;
+    assert_int_equal(fb_screen_open(true), FB_EXIT_ERROR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +257,7 @@ int main(void)
         cmocka_unit_test(help_lists_keys_and_columns),
         cmocka_unit_test(what_happened_to_the_file_is_told_first),
         cmocka_unit_test(a_cache_that_was_dropped_while_looked_at_is_told),
+        cmocka_unit_test(a_build_without_ncurses_has_no_live_screen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
