@@ -47,15 +47,23 @@ void fb_json_end_array(fb_json *json)
     end(json, ']');
 }
 
-static void write_character(FILE *out, uint32_t character)
+/* How many bytes from here on stand for themselves in a string. */
+static size_t plain_length(const unsigned char *bytes, size_t length)
+{
+    size_t i = 0;
+    while (i < length && bytes[i] >= 0x20 && bytes[i] < 0x7f && bytes[i] != '"' && bytes[i] != '\\')
+        i++;
+    return i;
+}
+
+/* One that does not. */
+static void write_escaped(FILE *out, uint32_t character)
 {
     static const char named[] = "\b\f\n\r\t";
     if (character == '"' || character == '\\')
         fprintf(out, "\\%c", (char)character);
     else if (character != 0 && character < 0x20 && strchr(named, (char)character) != NULL)
         fprintf(out, "\\%c", "bfnrt"[strchr(named, (char)character) - named]);
-    else if (character >= 0x20 && character < 0x7f)
-        putc((char)character, out);
     else if (character < 0x10000)
         fprintf(out, "\\u%04x", character);
     else
@@ -68,13 +76,18 @@ static void write_string(FILE *out, const char *text, size_t length)
     const unsigned char *bytes = (const unsigned char *)text;
     putc('"', out);
     for (size_t i = 0; i < length;) {
+        size_t plain = plain_length(bytes + i, length - i);
+        fwrite(bytes + i, 1, plain, out);
+        i += plain;
+        if (i == length)
+            break;
         uint32_t character;
         size_t taken = fb_decode_utf8(bytes + i, length - i, &character);
         if (taken == 0) {
             character = 0xdc00u + bytes[i];
             taken = 1;
         }
-        write_character(out, character);
+        write_escaped(out, character);
         i += taken;
     }
     putc('"', out);

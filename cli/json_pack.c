@@ -23,7 +23,7 @@ static bool fail(fb_json_reader *in, const char *reason)
 
 static void skip_space(fb_json_reader *in)
 {
-    while (in->at < in->end && strchr(" \t\r\n", *in->at) != NULL && *in->at != '\0')
+    while (in->at < in->end && (*in->at == ' ' || *in->at == '\t' || *in->at == '\r' || *in->at == '\n'))
         in->at++;
 }
 
@@ -119,12 +119,21 @@ static bool read_escape(fb_json_reader *in, bool *wide)
     return true;
 }
 
+/* Append the ASCII that comes next and stands for itself. */
+static void read_plain(fb_json_reader *in)
+{
+    const char *start = in->at;
+    while (in->at < in->end && *in->at >= ' ' && *in->at <= '~' && *in->at != '"' && *in->at != '\\')
+        in->at++;
+    fb_pack_verbatim(in->out, start, (size_t)(in->at - start));
+}
+
 bool fb_json_string_content(fb_json_reader *in, bool *wide)
 {
     *wide = false;
     if (!fb_json_expect(in, '"', "a string belongs here"))
         return false;
-    while (in->at < in->end && *in->at != '"') {
+    for (read_plain(in); in->at < in->end && *in->at != '"'; read_plain(in)) {
         uint32_t character;
         size_t taken = fb_decode_utf8((const unsigned char *)in->at, (size_t)(in->end - in->at), &character);
         if (taken == 0)

@@ -117,7 +117,7 @@ static void put_head(const char *name, const char *summary)
     fputs(".TH ", stdout);
     for (const char *p = name; *p != '\0'; p++)
         put_character((char)toupper((unsigned char)*p));
-    printf(" 1 \"%s\" \"forebay %s\" \"Forebay\"\n.SH NAME\n", date, FB_VERSION);
+    printf(" 1 \"%s\" \"forebay %s\" \"Forebay\"\n.SH NAME\n", date, forebay_version());
     put_span(name, strlen(name));
     fputs(" \\- ", stdout);
     put_span(summary, strlen(summary));
