@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import yaml
 
 import forebay
 import pages
@@ -98,6 +99,11 @@ def test_the_page_does_what_it_says(page, names, tmp_path, monkeypatch):
     shown = sum(block.title is None for block in pages.blocks(text))
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
     assert pages.run(text, names, environment) >= shown
+
+
+@pytest.mark.parametrize("text", [text for page in TEXTS.values() for text in pages.shown(page, "yaml")])
+def test_yaml_of_a_page_can_be_parsed(text):
+    assert isinstance(yaml.safe_load(text), dict)
 
 
 @pytest.mark.parametrize(
