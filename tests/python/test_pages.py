@@ -62,6 +62,16 @@ def names_of_tiers(request):
     redis_server.call("FLUSHALL")
 
 
+def names_of_redis(request):
+    redis_server = request.getfixturevalue("redis_server")
+    yield {"redis_url": f"unix://{redis_server.socket_path}"}
+    redis_server.call("FLUSHALL")
+
+
+def names_of_postgres(request):
+    yield {"database": request.getfixturevalue("postgres").conninfo}
+
+
 def names_of_testing(request):
     yield {"folder": request.getfixturevalue("tmp_path"), "redis": redis}
 
@@ -78,6 +88,8 @@ NAMES = {
     "guides/testing.md": names_of_testing,
     "guides/tiers.md": names_of_tiers,
     "metrics.md": names_of_metrics,
+    "moving/local-redis.md": names_of_redis,
+    "moving/psycopg-pool.md": names_of_postgres,
 }
 ELSEWHERE = {"guides/sources.md": ["Cassandra"]}  # test_sources_cassandra.py
 
@@ -97,7 +109,11 @@ def test_the_page_does_what_it_says(page, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = pages.sections(TEXTS[page], lambda title: title not in ELSEWHERE.get(page, []))
     shown = sum(block.title is None for block in pages.blocks(text))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GUNICORN_CMD_ARGS": "--no-control-socket",  # nothing in the home folder
+    }
     assert pages.run(text, names, environment) >= shown
 
 
