@@ -71,6 +71,11 @@ def blocks(text):
     return found
 
 
+def shown(text, language):
+    """The texts of a page's blocks in a language, run or not."""
+    return [_outdented(match) for match in BLOCK.finditer(text) if match["language"] == language]
+
+
 def _outdented(match):
     return re.sub(f"^{match['indent']}", "", match["text"], flags=re.M)
 

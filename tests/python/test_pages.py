@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import yaml
 
 import forebay
 import pages
@@ -61,6 +62,16 @@ def names_of_tiers(request):
     redis_server.call("FLUSHALL")
 
 
+def names_of_redis(request):
+    redis_server = request.getfixturevalue("redis_server")
+    yield {"redis_url": f"unix://{redis_server.socket_path}"}
+    redis_server.call("FLUSHALL")
+
+
+def names_of_postgres(request):
+    yield {"database": request.getfixturevalue("postgres").conninfo}
+
+
 def names_of_testing(request):
     yield {"folder": request.getfixturevalue("tmp_path"), "redis": redis}
 
@@ -77,6 +88,8 @@ NAMES = {
     "guides/testing.md": names_of_testing,
     "guides/tiers.md": names_of_tiers,
     "metrics.md": names_of_metrics,
+    "moving/local-redis.md": names_of_redis,
+    "moving/psycopg-pool.md": names_of_postgres,
 }
 ELSEWHERE = {"guides/sources.md": ["Cassandra"]}  # test_sources_cassandra.py
 
@@ -96,8 +109,18 @@ def test_the_page_does_what_it_says(page, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = pages.sections(TEXTS[page], lambda title: title not in ELSEWHERE.get(page, []))
     shown = sum(block.title is None for block in pages.blocks(text))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # nothing in the home folder; a worker that is told to end while it is being forked may miss it, and 30 s are waited for it
+        "GUNICORN_CMD_ARGS": "--no-control-socket --graceful-timeout 2",
+    }
     assert pages.run(text, names, environment) >= shown
+
+
+@pytest.mark.parametrize("text", [text for page in TEXTS.values() for text in pages.shown(page, "yaml")])
+def test_yaml_of_a_page_can_be_parsed(text):
+    assert isinstance(yaml.safe_load(text), dict)
 
 
 @pytest.mark.parametrize(
