@@ -52,6 +52,7 @@ class State(Enum):
 class Loaded(NamedTuple):
     value: Any
     stored: bool
+    as_read: bool = False  # the value is what get() gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Arrived(NamedTuple):
     seconds: float | None
     keep: bool
     payload: tuple[int, bytes] | None = None  # kind, and the value as it is stored
+    as_read: bool = False  # the value was made of the payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Flight:
         "order",
         "outcome",
         "replaces",
+        "sole",
         "state",
         "waiters",
     )
@@ -132,6 +135,7 @@ class Flight:
         self.background = False  # nobody is told of a failure but the log
         self.due = math.inf  # time.monotonic() from when on nobody waits for it any longer
         self.outcome: Outcome | None = None
+        self.sole = False  # one caller gets the outcome
         self.waiters: set[Waiter] = set()
 
     @property
@@ -309,6 +313,7 @@ class Flights:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._lease_ms = math.ceil(options.load_timeout * 1000)
         self.listener: Any = None  # buses._listening.Listener: who hears what other machines change
         self.tier: Any = None  # tiers._tier.TierOfCache: between the cache and what loads
         self.forget()
@@ -394,7 +399,7 @@ class Flights:
             if len(into) == before:
                 break
             leased, left_over = self.take_leases(cache, into[before:], at_least_one and not loaded)
-            loaded += self.not_there(cache, leased)
+            loaded += leased
             if left_over:
                 return loaded, left_over
         return loaded, []
@@ -410,66 +415,67 @@ class Flights:
                 queue.put_back(flights)
         return waiters
 
-    def take_lease(self, cache: Any, flight: Flight) -> bool | None:
-        """Whether the flight is to be loaded; if not it has its outcome, and None: no lease is free."""
+    def take_leases(
+        self, cache: Any, flights: Sequence[Flight], at_least_one: bool
+    ) -> tuple[list[Flight], list[Flight]]:
+        """Those to be loaded now, and those to be loaded later, for no lease is free.  Others have their outcome.
+
+        at_least_one: if none is free at all, one is to be loaded without, and its value not stored.
+        """
+        new: list[Flight] = []
+        leased: list[Flight] = []
+        left_over: list[Flight] = []
+        for flight in flights:
+            if flight.lease is None and not flight.alone and not flight.replaces:
+                new.append(flight)
+            elif (has_lease := self._take_lease(cache, flight)) is not False:
+                (leased if has_lease else left_over).append(flight)
+        if new:
+            left_over += self._take_leases_of_new(cache, new, leased)
+        if left_over and at_least_one and not leased:
+            left_over[0].alone = True
+            leased.append(left_over.pop(0))
+        due = time.monotonic() + self.options.load_timeout
+        for flight in leased:
+            flight.due = due
+        return leased, left_over
+
+    def _take_leases_of_new(self, cache: Any, flights: list[Flight], leased: list[Flight]) -> list[Flight]:
+        """Of flights that are for what is missing.  Returns those for which no lease is free."""
+        order = flights[0].order  # flights with an order come alone
+        tags = order.tags if order is not None else ()
+        taken = cache._leases_take(flights, self._lease_ms, self.options.absence, tags)
+        ended: list[tuple[Flight, Outcome]] = []
+        for flight, how in zip(flights, taken):
+            if how is True:
+                leased.append(flight)
+            else:  # somebody stored it between the miss and the lease, or loads it
+                ended.append((flight, AGAIN if how is False else Foreign(how)))
+        if ended:
+            self.resolve(ended)
+        return flights[len(taken) :]
+
+    def _take_lease(self, cache: Any, flight: Flight) -> bool | None:
+        """Whether a flight that is not just for what is missing is to be loaded; False: it has its outcome; None: no lease is free."""
         if flight.lease is not None:  # since it was begun
             if cache._lease_holds(flight.lease):
                 return True
             self.resolve([(flight, AGAIN)])
             return False
-        if not flight.alone:
-            tags = flight.order.tags if flight.order is not None else ()
-            taken, lease = self.ask_lease(cache, flight.key, tags)
-            while taken == 0 and flight.replaces:
-                cache._lease_break(flight.key)
-                taken, lease = self.ask_lease(cache, flight.key, tags)
-            if taken < 0:
-                return None
-            if taken == 0:
-                self.resolve([(flight, Foreign(lease))])
-                return False
-            flight.lease = lease
-        flight.due = time.monotonic() + self.options.load_timeout
+        if flight.alone:
+            return True
+        taken, lease = self.ask_lease(cache, flight.key)
+        while taken == 0:
+            cache._lease_break(flight.key)
+            taken, lease = self.ask_lease(cache, flight.key)
+        if taken < 0:
+            return None
+        flight.lease = lease
         return True
 
     def ask_lease(self, cache: Any, key: Any, tags: tuple[Any, ...] = ()) -> tuple[int, bytes]:
-        taken, lease = cache._lease_take(key, math.ceil(self.options.load_timeout * 1000), tags=tags)
+        taken, lease = cache._lease_take(key, self._lease_ms, tags=tags)
         return taken, lease
-
-    def take_leases(
-        self, cache: Any, flights: Sequence[Flight], at_least_one: bool
-    ) -> tuple[list[Flight], list[Flight]]:
-        """Those to be loaded now, and those to be loaded later, for no lease is free.
-
-        at_least_one: if none is free at all, one is to be loaded without, and its value not stored.
-        """
-        leased: list[Flight] = []
-        for at, flight in enumerate(flights):
-            has_lease = self.take_lease(cache, flight)
-            if has_lease is None and (leased or not at_least_one):
-                return leased, list(flights[at:])
-            if has_lease is None:
-                flight.alone = True
-                flight.due = time.monotonic() + self.options.load_timeout
-            if has_lease is not False:
-                leased.append(flight)
-        return leased, []
-
-    def not_there(self, cache: Any, flights: Sequence[Flight]) -> list[Flight]:
-        """Without those that somebody stored between the miss and the lease."""
-        candidates = [flight for flight in flights if flight.lease is not None and not flight.replaces]
-        found = {flight for flight in candidates if self._is_there(cache, flight)}
-        for flight in found:
-            cache._lease_end(flight.lease)
-        self.resolve([(flight, AGAIN) for flight in found])
-        return [flight for flight in flights if flight not in found]
-
-    def _is_there(self, cache: Any, flight: Flight) -> bool:
-        try:
-            value = cache._look(flight.key)
-        except Exception:  # it cannot be decoded, say: each caller will see for itself
-            return True
-        return value is not MISSING and (value is not ABSENT or self.options.absence)
 
     # -- the load
 
@@ -575,35 +581,75 @@ class Flights:
 
     def settle(self, cache: Any, flights: Sequence[Flight], results: Sequence[Any]) -> None:
         """Store what was loaded and tell everybody."""
-        self.resolve([(flight, self._settled(cache, flight, result)) for flight, result in zip(flights, results)])
+        values: list[tuple[Flight, Any, Any]] = []  # and how long they are kept
+        payloads: list[tuple[Flight, Arrived]] = []
+        outcomes: list[tuple[Flight, Outcome]] = []
+        lifetime = self._lifetime(cache)
+        for flight, result in zip(flights, results):
+            if isinstance(result, Failed):
+                outcomes.append((flight, self._fail(cache, flight, result.error)))
+            elif isinstance(result, Arrived) and result.keep and flight.lease is not None:
+                if result.payload is None:
+                    values.append((flight, result.value, result.seconds))
+                else:
+                    payloads.append((flight, result))
+            elif flight.lease is None or flight.order is not None or result is ABSENT or isinstance(result, Arrived):
+                outcomes.append((flight, self._settled(cache, flight, result)))
+            else:
+                values.append((flight, result, self._lifetime(cache) if self.options.jitter else lifetime))
+        if values:
+            outcomes += self._store_values(cache, values)
+        if payloads:
+            outcomes += self._store_payloads(cache, payloads)
+        self.resolve(outcomes)
 
-    def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
-        if isinstance(result, Failed):
-            return self._fail(cache, flight, result.error)
-        arrived = result if isinstance(result, Arrived) else None
-        value = result if arrived is None else arrived.value
+    def _lifetime(self, cache: Any) -> Any:
         try:
-            stored = self._store(cache, flight, value) if arrived is None else self._store_arrived(cache, flight, arrived)
-            return Loaded(value, stored)
-        except (FullError, TooBigError):  # it is a cache: the value is good all the same
-            self._note(cache, flight, ALONE_NOTE)
-            if flight.replaces:
-                Cache.delete(cache, flight.key)
-            return Loaded(value, False)
-        except Exception as error:
-            return self._fail(cache, flight, error)
+            return self.options.lifetime(cache.ttl)
+        except Error:  # the arena is closed: each store will say so
+            return OMITTED
 
-    def _store_arrived(self, cache: Any, flight: Flight, arrived: Arrived) -> bool:
-        if arrived.keep and flight.lease is not None:
-            if arrived.payload is not None:
-                return bool(cache._lease_store_payload(flight.key, *arrived.payload, flight.lease, ttl=arrived.seconds))
-            return bool(cache._lease_store(flight.key, arrived.value, flight.lease, ttl=arrived.seconds))
-        if arrived.value is ABSENT and self.options.absence and self.options.absent_ttl is None:
-            return self._store_absent(cache, flight)
+    def _store_values(self, cache: Any, stores: Sequence[tuple[Flight, Any, Any]]) -> list[tuple[Flight, Outcome]]:
+        flights, values, ttls = map(list, zip(*stores))
+        stored = cache._leases_store(flights, values, ttls)
+        return [(flight, self._outcome(cache, flight, value, how)) for (flight, value, _), how in zip(stores, stored)]
+
+    def _store_payloads(self, cache: Any, stores: Sequence[tuple[Flight, Arrived]]) -> list[tuple[Flight, Outcome]]:
+        flights = [flight for flight, _ in stores]
+        payloads, ttls = [arrived.payload for _, arrived in stores], [arrived.seconds for _, arrived in stores]
+        stored = cache._leases_store_payloads(flights, payloads, ttls)
+        return [
+            (flight, self._outcome(cache, flight, arrived.value, how, arrived.as_read))
+            for (flight, arrived), how in zip(stores, stored)
+        ]
+
+    def _outcome(self, cache: Any, flight: Flight, value: Any, stored: bool | Exception, as_read: bool = False) -> Outcome:
+        """Of what was stored, or not, as the lease was taken away, or for an error."""
+        if isinstance(stored, bool):
+            return Loaded(value, stored, as_read)
+        if not isinstance(stored, (FullError, TooBigError)):
+            return self._fail(cache, flight, stored)
+        self._pass_on(cache, flight)  # it is a cache: the value is good all the same
+        return Loaded(value, False)
+
+    def _pass_on(self, cache: Any, flight: Flight) -> None:
+        """The value goes to its callers, and is not stored."""
         self._note(cache, flight, ALONE_NOTE)
         if flight.replaces:
             Cache.delete(cache, flight.key)
-        return False
+
+    def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
+        """Of what is not stored, or not together with others."""
+        value = result.value if isinstance(result, Arrived) else result
+        try:
+            if not isinstance(result, Arrived):
+                return Loaded(value, self._store(cache, flight, value))
+            if value is ABSENT and self.options.absence and self.options.absent_ttl is None:
+                return Loaded(value, self._store_absent(cache, flight))
+            self._pass_on(cache, flight)
+            return Loaded(value, False)
+        except Exception as error:
+            return self._outcome(cache, flight, value, error)
 
     def _store(self, cache: Any, flight: Flight, value: Any) -> bool:
         if flight.order is not None:
@@ -666,6 +712,7 @@ class Flights:
                     flight.outcome = outcome
                 if self.table.get(flight.name) is flight:
                     del self.table[flight.name]
+                flight.sole = len(flight.waiters) < 2
                 woken |= flight.waiters
         for waiter in woken:
             waiter.wake()
@@ -762,8 +809,8 @@ class Wanted:
         failed: list[Failed] = []
         for flight in flights:
             match flight.outcome:
-                case Loaded(value, stored):
-                    if stored:  # to be looked at: as get() gives it, and everybody's own
+                case Loaded(value, stored, as_read):
+                    if stored and not (as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
                         self._loaded[flight.name] = value
                     else:
                         self._find(flight.name, value)

@@ -337,7 +337,7 @@ class TierOfCache:
             log.log(level, text, self.tier.breaker.name, flight.key, cache.name, error)
             self.tier.count("unreadable")
             return None
-        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload))
+        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload), as_read=True)
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
@@ -617,13 +617,16 @@ class TierOfCache:
         self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
 
     def _store_here(self, cache: Any, values: Sequence[Sealed], seconds: float) -> None:
+        leased = [value for value in values if value.lease and seconds > 0]
+        payloads = [(value.kind, value.payload) for value in leased]
+        stored = zip(leased, cache._leases_store_payloads(leased, payloads, [seconds] * len(leased)))
+        here = {value.name: how for value, how in stored}
         for value in values:
-            stored = False
-            if value.lease and seconds > 0:
-                with contextlib.suppress(FullError, TooBigError):
-                    stored = cache._lease_store_payload(value.key, value.kind, value.payload, value.lease, ttl=seconds)
-            if not stored:
+            how = here.get(value.name)
+            if how is not True:
                 cache._delete_here(value.key)
+            if isinstance(how, Exception) and not isinstance(how, (FullError, TooBigError)):
+                raise how
 
     def delete(self, cache: Any, keys: Sequence[Any]) -> int:
         return run(self._delete(cache, keys), self.tier.store, _nothing)
