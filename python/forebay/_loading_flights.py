@@ -122,12 +122,14 @@ class Flight:
         "waiters",
     )
 
-    def __init__(self, name: bytes, key: Any, order: Order | None, asynchronous: bool) -> None:
+    def __init__(
+        self, name: bytes, key: Any, order: Order | None, asynchronous: bool, marks: tuple[Mark, ...] = ()
+    ) -> None:
         self.name = name
         self.key = key
         self.order = order
         self.asynchronous = asynchronous
-        self.marks = _marks.get()
+        self.marks = marks  # of the loads that the caller is a part of
         self.state = State.QUEUED
         self.lease: bytes | None = None
         self.alone = False  # to be loaded without a lease
@@ -136,7 +138,7 @@ class Flight:
         self.due = math.inf  # time.monotonic() from when on nobody waits for it any longer
         self.outcome: Outcome | None = None
         self.sole = False  # one caller gets the outcome
-        self.waiters: set[Waiter] = set()
+        self.waiters: tuple[Waiter, ...] = ()  # of most flights one, and the same tuple for all that one call begins
 
     @property
     def waits(self) -> bool:
@@ -155,6 +157,17 @@ class Request:
 
     def __init__(self) -> None:
         self.flights: deque[Flight] = deque()
+
+    def take(self, count: int, into: list[Flight]) -> None:
+        """The first that wait; those before them that do not are dropped."""
+        flights = self.flights
+        while flights and count > 0:
+            flight = flights[0]
+            if flight.outcome is None and flight.state is State.QUEUED:  # it waits
+                into.append(flight)  # first: a flight may be in two places, but not in none
+                flight.state = State.TAKEN
+                count -= 1
+            flights.popleft()
 
 
 class Queue:
@@ -180,14 +193,9 @@ class Queue:
         """Of each request in turn, so that one key does not wait behind a thousand of another caller."""
         end = len(into) + count
         while self._requests and len(into) < end:
-            flights = self._requests[0].flights
-            while flights and not flights[0].waits:
-                flights.popleft()
-            if flights:
-                into.append(flights[0])  # first: a flight may be in two places, but not in none
-                flights[0].state = State.TAKEN
-                flights.popleft()
-            if flights:
+            request = self._requests[0]
+            request.take(end - len(into) if len(self._requests) == 1 else 1, into)
+            if request.flights:
                 self._requests.rotate(-1)
             else:
                 self._requests.popleft()
@@ -338,19 +346,20 @@ class Flights:
     ) -> None:
         """Put a flight for each key into `flights`; those that did not exist also into `request`, and that into `queue`."""
         asynchronous = order.asynchronous if order is not None else self.options.asynchronous
+        marks, only = _marks.get(), (waiter,)
         with self.lock:
             wanted.late.clear()
             for name, key in wanted.missing.items():
                 flight = self.table.get(name)
                 if flight is None or wanted.anew or not self._joinable(cache, flight):
-                    flight = Flight(name, key, order, asynchronous)
+                    flight = Flight(name, key, order, asynchronous, marks)
                     flight.alone = name in wanted.alone
                     flight.replaces = wanted.anew
                     request.flights.append(flight)
                     self.table[name] = flight
                 elif flight.state is State.LOADING:
                     wanted.late.add(name)
-                flight.waiters.add(waiter)
+                flight.waiters = flight.waiters + only if flight.waiters else only
                 flights.append(flight)
             if queue is not None and request.flights:
                 queue.add(request)
@@ -364,9 +373,10 @@ class Flights:
         return bool(cache._lease_holds(flight.lease))
 
     def leave(self, flights: Iterable[Flight], waiter: Waiter) -> None:
+        only = (waiter,)
         with self.lock:
             for flight in flights:
-                flight.waiters.discard(waiter)
+                flight.waiters = () if flight.waiters == only else _without(flight.waiters, waiter)
 
     def add(self, flights: Sequence[Flight], queue: Queue | None) -> None:
         """Flights that were not joined but made, in place of any that are there."""
@@ -410,7 +420,7 @@ class Flights:
         with self.lock:
             for flight in flights:
                 flight.state = State.QUEUED
-                waiters |= flight.waiters
+                waiters.update(flight.waiters)
             if queue is not None:
                 queue.put_back(flights)
         return waiters
@@ -612,23 +622,26 @@ class Flights:
     def _store_values(self, cache: Any, stores: Sequence[tuple[Flight, Any, Any]]) -> list[tuple[Flight, Outcome]]:
         flights, values, ttls = map(list, zip(*stores))
         stored = cache._leases_store(flights, values, ttls)
-        return [(flight, self._outcome(cache, flight, value, how)) for (flight, value, _), how in zip(stores, stored)]
+        return [
+            (flight, Loaded(value, True) if how is True else self._outcome(cache, flight, value, how))
+            for (flight, value, _), how in zip(stores, stored)
+        ]
 
     def _store_payloads(self, cache: Any, stores: Sequence[tuple[Flight, Arrived]]) -> list[tuple[Flight, Outcome]]:
         flights = [flight for flight, _ in stores]
         payloads, ttls = [arrived.payload for _, arrived in stores], [arrived.seconds for _, arrived in stores]
         stored = cache._leases_store_payloads(flights, payloads, ttls)
         return [
-            (flight, self._outcome(cache, flight, arrived.value, how, arrived.as_read))
+            (flight, Loaded(arrived.value, True, arrived.as_read) if how is True else self._outcome(cache, flight, arrived.value, how))
             for (flight, arrived), how in zip(stores, stored)
         ]
 
-    def _outcome(self, cache: Any, flight: Flight, value: Any, stored: bool | Exception, as_read: bool = False) -> Outcome:
-        """Of what was stored, or not, as the lease was taken away, or for an error."""
-        if isinstance(stored, bool):
-            return Loaded(value, stored, as_read)
-        if not isinstance(stored, (FullError, TooBigError)):
-            return self._fail(cache, flight, stored)
+    def _outcome(self, cache: Any, flight: Flight, value: Any, error: bool | Exception) -> Outcome:
+        """Of what was not stored: as the lease was taken away (False), or for an error."""
+        if isinstance(error, bool):
+            return Loaded(value, error)
+        if not isinstance(error, (FullError, TooBigError)):
+            return self._fail(cache, flight, error)
         self._pass_on(cache, flight)  # it is a cache: the value is good all the same
         return Loaded(value, False)
 
@@ -713,9 +726,13 @@ class Flights:
                 if self.table.get(flight.name) is flight:
                     del self.table[flight.name]
                 flight.sole = len(flight.waiters) < 2
-                woken |= flight.waiters
+                woken.update(flight.waiters)
         for waiter in woken:
             waiter.wake()
+
+
+def _without(waiters: tuple[Waiter, ...], waiter: Waiter) -> tuple[Waiter, ...]:
+    return tuple(each for each in waiters if each is not waiter)
 
 
 @contextlib.contextmanager
@@ -808,16 +825,16 @@ class Wanted:
         """Take the outcomes in, and raise the error if there is one; returns leases to be waited for."""
         failed: list[Failed] = []
         for flight in flights:
-            match flight.outcome:
-                case Loaded(value, stored, as_read):
-                    if stored and not (as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
-                        self._loaded[flight.name] = value
-                    else:
-                        self._find(flight.name, value)
-                case Failed():
-                    failed.append(flight.outcome)
-                case Foreign(lease):
-                    self._foreign[flight.name] = lease
+            outcome = flight.outcome
+            if isinstance(outcome, Loaded):
+                if outcome.stored and not (outcome.as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
+                    self._loaded[flight.name] = outcome.value
+                else:
+                    self._find(flight.name, outcome.value)
+            elif isinstance(outcome, Failed):
+                failed.append(outcome)
+            elif isinstance(outcome, Foreign):
+                self._foreign[flight.name] = outcome.lease
         if failed:
             raise failed[0].error
         return list(self._foreign.values())
@@ -840,7 +857,8 @@ class Wanted:
         if len(keys) > 1 and len(set(keys)) == len(keys):
             there = self._cache._look_many(keys)
             for name, key in sought.items():
-                self._find_if_there(name, there.get(key, MISSING))
+                if key in there:
+                    self._find_if_there(name, there[key])
         else:  # 1 and True are two keys here, but one in a dict
             for name, key in sought.items():
                 self._find_if_there(name, self._cache._look(key))

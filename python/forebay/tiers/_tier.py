@@ -202,6 +202,10 @@ class Tier:
     def owe(self, names: Iterable[bytes]) -> None:
         self.count("forgotten", len(self._debts.owe(names)))
 
+    @property
+    def owes(self) -> bool:
+        return len(self._debts) > 0
+
     def is_owed(self, name: bytes) -> bool:
         return name in self._debts
 
@@ -270,7 +274,7 @@ class TierOfCache:
         return await arun(self._load(cache, flights), self.tier.store, source)
 
     def _load(self, cache: Any, flights: Sequence[Flight]) -> Steps[list[Any]]:
-        wishes = [self._wish(flight) for flight in flights]
+        wishes = self._wishes(flights)
         sought = [wish for wish in wishes if wish.result is None]
         token = new_token()
         usable = True
@@ -283,14 +287,19 @@ class TierOfCache:
         yield from self._load_missing(cache, [wish for wish in sought if wish.result is None], token, usable)
         return [wish.result for wish in wishes]
 
-    def _wish(self, flight: Flight) -> Wish:
-        try:
-            return Wish(flight, self.name_of(flight.key))
-        except ValueError as error:  # of this key alone
-            return Wish(flight, b"", result=Failed(error))
+    def _wishes(self, flights: Sequence[Flight]) -> list[Wish]:
+        wishes = []
+        for flight in flights:
+            try:
+                wishes.append(Wish(flight, self.name_of(flight.key)))
+            except ValueError as error:  # of this key alone
+                wishes.append(Wish(flight, b"", result=Failed(error)))
+        return wishes
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
-        sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
+        sought = [wish for wish in wishes if not wish.flight.replaces]
+        if self.tier.owes:
+            sought = [wish for wish in sought if not self.tier.is_owed(wish.name)]
         if not sought:
             return
         found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
@@ -337,7 +346,7 @@ class TierOfCache:
             log.log(level, text, self.tier.breaker.name, flight.key, cache.name, error)
             self.tier.count("unreadable")
             return None
-        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload), as_read=True)
+        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload), True)
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
