@@ -202,10 +202,6 @@ class Tier:
     def owe(self, names: Iterable[bytes]) -> None:
         self.count("forgotten", len(self._debts.owe(names)))
 
-    @property
-    def owes(self) -> bool:
-        return len(self._debts) > 0
-
     def is_owed(self, name: bytes) -> bool:
         return name in self._debts
 
@@ -297,9 +293,7 @@ class TierOfCache:
         return wishes
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
-        sought = [wish for wish in wishes if not wish.flight.replaces]
-        if self.tier.owes:
-            sought = [wish for wish in sought if not self.tier.is_owed(wish.name)]
+        sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
         if not sought:
             return
         found = yield from self.tier.ask("get_many", [wish.name for wish in sought])
