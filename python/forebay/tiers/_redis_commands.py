@@ -174,7 +174,9 @@ def chunks(names: Sequence[bytes]) -> list[Sequence[bytes]]:
 
 
 def by_slot(names: Sequence[bytes], slot_of: Callable[[bytes], int]) -> list[Sequence[bytes]]:
-    """Groups of which each is of one slot: names with the same {tag}; most are alone."""
+    """Groups of which each is of one slot: names with the same {tag}.  Most others are alone."""
+    if b"{" not in b"".join(names):
+        return [(name,) for name in names]
     slots: dict[int, list[bytes]] = {}
     for name in names:
         slots.setdefault(slot_of(name), []).append(name)
