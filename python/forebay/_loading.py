@@ -107,7 +107,6 @@ class Loading:
             flight = Flight(name, key, None, self.options.asynchronous)
             flight.lease = lease
             flight.replaces = flight.background = True
-            flight.marks = ()  # nobody waits for it
             flights.append(flight)
         return flights
 
@@ -188,7 +187,8 @@ def fetch_many(cache: Any, keys: Iterable[Any], *, timeout: float | timedelta | 
         loading.refresh_in_threads(cache, _named(cache, _present(found)))
     if missing:
         loaded = _in_threads(loading, "fetch_many").load(cache, missing, deadline)
-        found.update((missing[name], value) for name, value in loaded.items())
+        for name, value in loaded.items():
+            found[missing[name]] = value
     return _in_order(keys, found)
 
 
@@ -214,7 +214,8 @@ async def afetch_many(
         loading.refresh_in_tasks(cache, _named(cache, _present(found)))
     if missing:
         loaded = await loading.tasks.load(cache, missing, deadline)
-        found.update((missing[name], value) for name, value in loaded.items())
+        for name, value in loaded.items():
+            found[missing[name]] = value
     return _in_order(keys, found)
 
 
@@ -281,8 +282,8 @@ def _list_of(keys: Iterable[Any], function: str) -> list[Any]:
 
 def _look_at(cache: Any, keys: Sequence[Any]) -> tuple[dict[Any, Any], dict[bytes, Any]]:
     """What is there, by key, and what is not, by name."""
-    found = dict(cache._look_many(keys))
-    return found, _named(cache, [key for key in keys if key not in found])
+    found = cache._look_many(keys)
+    return found, _named(cache, [key for key in keys if key not in found] if found else keys)
 
 
 def _named(cache: Any, keys: Iterable[Any]) -> dict[bytes, Any]:
@@ -294,7 +295,7 @@ def _present(found: Mapping[Any, Any]) -> list[Any]:
 
 
 def _in_order(keys: Sequence[Any], found: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: found[key] for key in keys if key in found and found[key] is not ABSENT}
+    return {key: value for key in keys if (value := found.get(key, ABSENT)) is not ABSENT}
 
 
 # ---- for memoize()

@@ -52,6 +52,7 @@ class State(Enum):
 class Loaded(NamedTuple):
     value: Any
     stored: bool
+    as_read: bool = False  # the value is what get() gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Arrived(NamedTuple):
     seconds: float | None
     keep: bool
     payload: tuple[int, bytes] | None = None  # kind, and the value as it is stored
+    as_read: bool = False  # the value was made of the payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +117,19 @@ class Flight:
         "order",
         "outcome",
         "replaces",
+        "sole",
         "state",
         "waiters",
     )
 
-    def __init__(self, name: bytes, key: Any, order: Order | None, asynchronous: bool) -> None:
+    def __init__(
+        self, name: bytes, key: Any, order: Order | None, asynchronous: bool, marks: tuple[Mark, ...] = ()
+    ) -> None:
         self.name = name
         self.key = key
         self.order = order
         self.asynchronous = asynchronous
-        self.marks = _marks.get()
+        self.marks = marks  # of the loads that the caller is a part of
         self.state = State.QUEUED
         self.lease: bytes | None = None
         self.alone = False  # to be loaded without a lease
@@ -132,7 +137,8 @@ class Flight:
         self.background = False  # nobody is told of a failure but the log
         self.due = math.inf  # time.monotonic() from when on nobody waits for it any longer
         self.outcome: Outcome | None = None
-        self.waiters: set[Waiter] = set()
+        self.sole = False  # one caller gets the outcome
+        self.waiters: tuple[Waiter, ...] = ()  # of most flights one, and the same tuple for all that one call begins
 
     @property
     def waits(self) -> bool:
@@ -151,6 +157,17 @@ class Request:
 
     def __init__(self) -> None:
         self.flights: deque[Flight] = deque()
+
+    def take(self, count: int, into: list[Flight]) -> None:
+        """The first that wait; those before them that do not are dropped."""
+        flights = self.flights
+        while flights and count > 0:
+            flight = flights[0]
+            if flight.outcome is None and flight.state is State.QUEUED:  # it waits
+                into.append(flight)  # first: a flight may be in two places, but not in none
+                flight.state = State.TAKEN
+                count -= 1
+            flights.popleft()
 
 
 class Queue:
@@ -176,14 +193,9 @@ class Queue:
         """Of each request in turn, so that one key does not wait behind a thousand of another caller."""
         end = len(into) + count
         while self._requests and len(into) < end:
-            flights = self._requests[0].flights
-            while flights and not flights[0].waits:
-                flights.popleft()
-            if flights:
-                into.append(flights[0])  # first: a flight may be in two places, but not in none
-                flights[0].state = State.TAKEN
-                flights.popleft()
-            if flights:
+            request = self._requests[0]
+            request.take(end - len(into) if len(self._requests) == 1 else 1, into)
+            if request.flights:
                 self._requests.rotate(-1)
             else:
                 self._requests.popleft()
@@ -309,6 +321,7 @@ class Flights:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._lease_ms = math.ceil(options.load_timeout * 1000)
         self.listener: Any = None  # buses._listening.Listener: who hears what other machines change
         self.tier: Any = None  # tiers._tier.TierOfCache: between the cache and what loads
         self.forget()
@@ -333,19 +346,20 @@ class Flights:
     ) -> None:
         """Put a flight for each key into `flights`; those that did not exist also into `request`, and that into `queue`."""
         asynchronous = order.asynchronous if order is not None else self.options.asynchronous
+        marks, only = _marks.get(), (waiter,)
         with self.lock:
             wanted.late.clear()
             for name, key in wanted.missing.items():
                 flight = self.table.get(name)
                 if flight is None or wanted.anew or not self._joinable(cache, flight):
-                    flight = Flight(name, key, order, asynchronous)
+                    flight = Flight(name, key, order, asynchronous, marks)
                     flight.alone = name in wanted.alone
                     flight.replaces = wanted.anew
                     request.flights.append(flight)
                     self.table[name] = flight
                 elif flight.state is State.LOADING:
                     wanted.late.add(name)
-                flight.waiters.add(waiter)
+                flight.waiters = flight.waiters + only if flight.waiters else only
                 flights.append(flight)
             if queue is not None and request.flights:
                 queue.add(request)
@@ -359,9 +373,10 @@ class Flights:
         return bool(cache._lease_holds(flight.lease))
 
     def leave(self, flights: Iterable[Flight], waiter: Waiter) -> None:
+        only = (waiter,)
         with self.lock:
             for flight in flights:
-                flight.waiters.discard(waiter)
+                flight.waiters = () if flight.waiters == only else _without(flight.waiters, waiter)
 
     def add(self, flights: Sequence[Flight], queue: Queue | None) -> None:
         """Flights that were not joined but made, in place of any that are there."""
@@ -394,7 +409,7 @@ class Flights:
             if len(into) == before:
                 break
             leased, left_over = self.take_leases(cache, into[before:], at_least_one and not loaded)
-            loaded += self.not_there(cache, leased)
+            loaded += leased
             if left_over:
                 return loaded, left_over
         return loaded, []
@@ -405,71 +420,72 @@ class Flights:
         with self.lock:
             for flight in flights:
                 flight.state = State.QUEUED
-                waiters |= flight.waiters
+                waiters.update(flight.waiters)
             if queue is not None:
                 queue.put_back(flights)
         return waiters
 
-    def take_lease(self, cache: Any, flight: Flight) -> bool | None:
-        """Whether the flight is to be loaded; if not it has its outcome, and None: no lease is free."""
+    def take_leases(
+        self, cache: Any, flights: Sequence[Flight], at_least_one: bool
+    ) -> tuple[list[Flight], list[Flight]]:
+        """Those to be loaded now, and those to be loaded later, for no lease is free.  Others have their outcome.
+
+        at_least_one: if none is free at all, one is to be loaded without, and its value not stored.
+        """
+        new: list[Flight] = []
+        leased: list[Flight] = []
+        left_over: list[Flight] = []
+        for flight in flights:
+            if flight.lease is None and not flight.alone and not flight.replaces:
+                new.append(flight)
+            elif (has_lease := self._take_lease(cache, flight)) is not False:
+                (leased if has_lease else left_over).append(flight)
+        if new:
+            left_over += self._take_leases_of_new(cache, new, leased)
+        if left_over and at_least_one and not leased:
+            left_over[0].alone = True
+            leased.append(left_over.pop(0))
+        due = time.monotonic() + self.options.load_timeout
+        for flight in leased:
+            flight.due = due
+        return leased, left_over
+
+    def _take_leases_of_new(self, cache: Any, flights: list[Flight], leased: list[Flight]) -> list[Flight]:
+        """Of flights that are for what is missing.  Returns those for which no lease is free."""
+        order = flights[0].order  # flights with an order come alone
+        tags = order.tags if order is not None else ()
+        taken = cache._leases_take(flights, self._lease_ms, self.options.absence, tags)
+        ended: list[tuple[Flight, Outcome]] = []
+        for flight, how in zip(flights, taken):
+            if how is True:
+                leased.append(flight)
+            else:  # somebody stored it between the miss and the lease, or loads it
+                ended.append((flight, AGAIN if how is False else Foreign(how)))
+        if ended:
+            self.resolve(ended)
+        return flights[len(taken) :]
+
+    def _take_lease(self, cache: Any, flight: Flight) -> bool | None:
+        """Whether a flight that is not just for what is missing is to be loaded; False: it has its outcome; None: no lease is free."""
         if flight.lease is not None:  # since it was begun
             if cache._lease_holds(flight.lease):
                 return True
             self.resolve([(flight, AGAIN)])
             return False
-        if not flight.alone:
-            tags = flight.order.tags if flight.order is not None else ()
-            taken, lease = self.ask_lease(cache, flight.key, tags)
-            while taken == 0 and flight.replaces:
-                cache._lease_break(flight.key)
-                taken, lease = self.ask_lease(cache, flight.key, tags)
-            if taken < 0:
-                return None
-            if taken == 0:
-                self.resolve([(flight, Foreign(lease))])
-                return False
-            flight.lease = lease
-        flight.due = time.monotonic() + self.options.load_timeout
+        if flight.alone:
+            return True
+        taken, lease = self.ask_lease(cache, flight.key)
+        while taken == 0:
+            cache._lease_break(flight.key)
+            taken, lease = self.ask_lease(cache, flight.key)
+        if taken < 0:
+            return None
+        flight.lease = lease
         return True
 
     def ask_lease(self, cache: Any, key: Any, tags: tuple[Any, ...] = ()) -> tuple[int, bytes]:
-        taken, lease = cache._lease_take(key, math.ceil(self.options.load_timeout * 1000), tags=tags)
+        taken, lease = cache._lease_take(key, self._lease_ms, tags=tags)
         return taken, lease
-
-    def take_leases(
-        self, cache: Any, flights: Sequence[Flight], at_least_one: bool
-    ) -> tuple[list[Flight], list[Flight]]:
-        """Those to be loaded now, and those to be loaded later, for no lease is free.
-
-        at_least_one: if none is free at all, one is to be loaded without, and its value not stored.
-        """
-        leased: list[Flight] = []
-        for at, flight in enumerate(flights):
-            has_lease = self.take_lease(cache, flight)
-            if has_lease is None and (leased or not at_least_one):
-                return leased, list(flights[at:])
-            if has_lease is None:
-                flight.alone = True
-                flight.due = time.monotonic() + self.options.load_timeout
-            if has_lease is not False:
-                leased.append(flight)
-        return leased, []
-
-    def not_there(self, cache: Any, flights: Sequence[Flight]) -> list[Flight]:
-        """Without those that somebody stored between the miss and the lease."""
-        candidates = [flight for flight in flights if flight.lease is not None and not flight.replaces]
-        found = {flight for flight in candidates if self._is_there(cache, flight)}
-        for flight in found:
-            cache._lease_end(flight.lease)
-        self.resolve([(flight, AGAIN) for flight in found])
-        return [flight for flight in flights if flight not in found]
-
-    def _is_there(self, cache: Any, flight: Flight) -> bool:
-        try:
-            value = cache._look(flight.key)
-        except Exception:  # it cannot be decoded, say: each caller will see for itself
-            return True
-        return value is not MISSING and (value is not ABSENT or self.options.absence)
 
     # -- the load
 
@@ -575,35 +591,78 @@ class Flights:
 
     def settle(self, cache: Any, flights: Sequence[Flight], results: Sequence[Any]) -> None:
         """Store what was loaded and tell everybody."""
-        self.resolve([(flight, self._settled(cache, flight, result)) for flight, result in zip(flights, results)])
+        values: list[tuple[Flight, Any, Any]] = []  # and how long they are kept
+        payloads: list[tuple[Flight, Arrived]] = []
+        outcomes: list[tuple[Flight, Outcome]] = []
+        lifetime = self._lifetime(cache)
+        for flight, result in zip(flights, results):
+            if isinstance(result, Failed):
+                outcomes.append((flight, self._fail(cache, flight, result.error)))
+            elif isinstance(result, Arrived) and result.keep and flight.lease is not None:
+                if result.payload is None:
+                    values.append((flight, result.value, result.seconds))
+                else:
+                    payloads.append((flight, result))
+            elif flight.lease is None or flight.order is not None or result is ABSENT or isinstance(result, Arrived):
+                outcomes.append((flight, self._settled(cache, flight, result)))
+            else:
+                values.append((flight, result, self._lifetime(cache) if self.options.jitter else lifetime))
+        if values:
+            outcomes += self._store_values(cache, values)
+        if payloads:
+            outcomes += self._store_payloads(cache, payloads)
+        self.resolve(outcomes)
 
-    def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
-        if isinstance(result, Failed):
-            return self._fail(cache, flight, result.error)
-        arrived = result if isinstance(result, Arrived) else None
-        value = result if arrived is None else arrived.value
+    def _lifetime(self, cache: Any) -> Any:
         try:
-            stored = self._store(cache, flight, value) if arrived is None else self._store_arrived(cache, flight, arrived)
-            return Loaded(value, stored)
-        except (FullError, TooBigError):  # it is a cache: the value is good all the same
-            self._note(cache, flight, ALONE_NOTE)
-            if flight.replaces:
-                Cache.delete(cache, flight.key)
-            return Loaded(value, False)
-        except Exception as error:
-            return self._fail(cache, flight, error)
+            return self.options.lifetime(cache.ttl)
+        except Error:  # the arena is closed: each store will say so
+            return OMITTED
 
-    def _store_arrived(self, cache: Any, flight: Flight, arrived: Arrived) -> bool:
-        if arrived.keep and flight.lease is not None:
-            if arrived.payload is not None:
-                return bool(cache._lease_store_payload(flight.key, *arrived.payload, flight.lease, ttl=arrived.seconds))
-            return bool(cache._lease_store(flight.key, arrived.value, flight.lease, ttl=arrived.seconds))
-        if arrived.value is ABSENT and self.options.absence and self.options.absent_ttl is None:
-            return self._store_absent(cache, flight)
+    def _store_values(self, cache: Any, stores: Sequence[tuple[Flight, Any, Any]]) -> list[tuple[Flight, Outcome]]:
+        flights, values, ttls = map(list, zip(*stores))
+        stored = cache._leases_store(flights, values, ttls)
+        return [
+            (flight, Loaded(value, True) if how is True else self._outcome(cache, flight, value, how))
+            for (flight, value, _), how in zip(stores, stored)
+        ]
+
+    def _store_payloads(self, cache: Any, stores: Sequence[tuple[Flight, Arrived]]) -> list[tuple[Flight, Outcome]]:
+        flights = [flight for flight, _ in stores]
+        payloads, ttls = [arrived.payload for _, arrived in stores], [arrived.seconds for _, arrived in stores]
+        stored = cache._leases_store_payloads(flights, payloads, ttls)
+        return [
+            (flight, Loaded(arrived.value, True, arrived.as_read) if how is True else self._outcome(cache, flight, arrived.value, how))
+            for (flight, arrived), how in zip(stores, stored)
+        ]
+
+    def _outcome(self, cache: Any, flight: Flight, value: Any, error: bool | Exception) -> Outcome:
+        """Of what was not stored: as the lease was taken away (False), or for an error."""
+        if isinstance(error, bool):
+            return Loaded(value, error)
+        if not isinstance(error, (FullError, TooBigError)):
+            return self._fail(cache, flight, error)
+        self._pass_on(cache, flight)  # it is a cache: the value is good all the same
+        return Loaded(value, False)
+
+    def _pass_on(self, cache: Any, flight: Flight) -> None:
+        """The value goes to its callers, and is not stored."""
         self._note(cache, flight, ALONE_NOTE)
         if flight.replaces:
             Cache.delete(cache, flight.key)
-        return False
+
+    def _settled(self, cache: Any, flight: Flight, result: Any) -> Outcome:
+        """Of what is not stored, or not together with others."""
+        value = result.value if isinstance(result, Arrived) else result
+        try:
+            if not isinstance(result, Arrived):
+                return Loaded(value, self._store(cache, flight, value))
+            if value is ABSENT and self.options.absence and self.options.absent_ttl is None:
+                return Loaded(value, self._store_absent(cache, flight))
+            self._pass_on(cache, flight)
+            return Loaded(value, False)
+        except Exception as error:
+            return self._outcome(cache, flight, value, error)
 
     def _store(self, cache: Any, flight: Flight, value: Any) -> bool:
         if flight.order is not None:
@@ -666,9 +725,14 @@ class Flights:
                     flight.outcome = outcome
                 if self.table.get(flight.name) is flight:
                     del self.table[flight.name]
-                woken |= flight.waiters
+                flight.sole = len(flight.waiters) < 2
+                woken.update(flight.waiters)
         for waiter in woken:
             waiter.wake()
+
+
+def _without(waiters: tuple[Waiter, ...], waiter: Waiter) -> tuple[Waiter, ...]:
+    return tuple(each for each in waiters if each is not waiter)
 
 
 @contextlib.contextmanager
@@ -761,16 +825,16 @@ class Wanted:
         """Take the outcomes in, and raise the error if there is one; returns leases to be waited for."""
         failed: list[Failed] = []
         for flight in flights:
-            match flight.outcome:
-                case Loaded(value, stored):
-                    if stored:  # to be looked at: as get() gives it, and everybody's own
-                        self._loaded[flight.name] = value
-                    else:
-                        self._find(flight.name, value)
-                case Failed():
-                    failed.append(flight.outcome)
-                case Foreign(lease):
-                    self._foreign[flight.name] = lease
+            outcome = flight.outcome
+            if isinstance(outcome, Loaded):
+                if outcome.stored and not (outcome.as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
+                    self._loaded[flight.name] = outcome.value
+                else:
+                    self._find(flight.name, outcome.value)
+            elif isinstance(outcome, Failed):
+                failed.append(outcome)
+            elif isinstance(outcome, Foreign):
+                self._foreign[flight.name] = outcome.lease
         if failed:
             raise failed[0].error
         return list(self._foreign.values())
@@ -793,7 +857,8 @@ class Wanted:
         if len(keys) > 1 and len(set(keys)) == len(keys):
             there = self._cache._look_many(keys)
             for name, key in sought.items():
-                self._find_if_there(name, there.get(key, MISSING))
+                if key in there:
+                    self._find_if_there(name, there[key])
         else:  # 1 and True are two keys here, but one in a dict
             for name, key in sought.items():
                 self._find_if_there(name, self._cache._look(key))

@@ -13,9 +13,11 @@ from loading_calls import (  # arena: a fixture
     LONG,
     Call,
     Loader,
+    Stop,
     arena,
     assert_nothing_is_left,
     eventually,
+    interrupt_at,
     tell_of_waits,
 )
 
@@ -135,3 +137,97 @@ def test_when_no_lease_is_free_it_is_loaded_but_not_stored(kind):
                 cache._lease_end(lease)
         assert_nothing_is_left(cache, 1, 2, 3)
         assert cache.fetch(1) == 10 and 1 in cache
+
+
+# ---- the leases of many keys
+
+
+def flights_of(*keys):
+    return [types.SimpleNamespace(key=key, lease=None) for key in keys]
+
+
+def test_leases_of_many_keys_are_taken_and_stored_under_in_one_call(arena):
+    cache = arena.cache("c", codec=None)
+    cache.set("there", 1)
+    _, theirs = cache._lease_take("theirs", 60_000)
+    flights = flights_of("new", "there", "theirs", 7)
+    assert cache._leases_take(flights, 60_000, True, ()) == [True, False, theirs, True]
+    new, there, others, seven = flights
+    assert cache._lease_holds(new.lease) and cache._lease_holds(seven.lease)
+    assert not cache._lease_holds(there.lease) and others.lease is None
+    cache.delete(7)
+    assert cache._leases_store([new, seven], [[1, 2], "late"], [60, ...]) == [True, False]
+    assert cache.get("new") == [1, 2] and 7 not in cache and 59 < cache._ttl_left("new") / 1000 <= 60
+    assert not cache._lease_holds(new.lease)
+
+
+def test_absence_counts_as_an_entry_if_it_is_to(arena):
+    cache = arena.cache("c", load=lambda key: forebay.ABSENT, absent_ttl=60)
+    assert cache.fetch(1) is None
+    assert cache._leases_take(flights_of(1), 60_000, True, ()) == [False]
+    assert cache._leases_take(flights_of(1), 60_000, False, ()) == [True]
+
+
+def test_what_cannot_be_stored_is_an_error_of_its_own_and_ends_its_lease(arena):
+    cache = arena.cache("c", codec=None)
+    flights = flights_of(*range(6))
+    assert cache._leases_take(flights, 60_000, True, ()) == [True] * 6
+    outcomes = cache._leases_store(flights[:4], [object(), bytes(2**24), "kept", 1], [..., ..., ..., -1])
+    assert [type(outcome) for outcome in outcomes] == [TypeError, forebay.TooBigError, bool, ValueError]
+    assert cache._lease_reason(flights[1].lease) == b"", "who waits need not try it again"
+    kinds = cache._leases_store_payloads(flights[4:], [(99, b""), cache._payload({"a": 1})], [5.0, None])
+    assert [type(kind) for kind in kinds] == [ValueError, bool] and cache.get(5) == {"a": 1}
+    assert not any(cache._lease_holds(flight.lease) for flight in flights)
+
+
+def test_a_program_that_ends_while_it_stores_is_not_held_up(arena):
+    def dump(value):
+        raise SystemExit
+
+    cache = arena.cache("c", serializer=(dump, bytes))
+    flights = flights_of(1)
+    cache._leases_take(flights, 60_000, True, ())
+    with pytest.raises(SystemExit):
+        cache._leases_store(flights, ["value"], [...])
+    assert not cache._lease_holds(flights[0].lease)
+
+
+def test_where_there_is_no_room_for_leases_fewer_are_taken():
+    with forebay.open(None, "1MiB") as arena:
+        cache = arena.cache("c")
+        flights = flights_of(*range(6000))
+        taken = cache._leases_take(flights, 60_000, True, ())
+        assert 0 < len(taken) < 6000 and all(how is True for how in taken)
+        assert flights[len(taken)].lease is None
+
+
+@pytest.mark.parametrize("method", ["_leases_take", "_leases_store", "_leases_store_payloads"])
+def test_what_is_no_flight_is_refused(arena, method):
+    cache = arena.cache("c")
+    more = ([object()], 1000, True, ()) if method == "_leases_take" else ([object()], [1], [...])
+    if method == "_leases_take":
+        with pytest.raises(AttributeError, match="key"):
+            cache._leases_take(*more)
+    else:
+        assert isinstance(getattr(cache, method)(*more)[0], AttributeError)
+    with pytest.raises(TypeError):
+        getattr(cache, method)((), *more[1:])
+
+
+def test_an_interrupt_at_any_line_loses_no_lease_of_many(arena):
+    number, ended = 0, False
+    while not ended:
+        number += 1
+        cache = arena.cache(f"c{number % 7}", load_many=lambda keys: [key * 10 for key in keys], load_timeout=60)
+        cache.clear()
+        trace, not_reached = interrupt_at(number)
+        sys.settrace(trace)
+        try:
+            cache.fetch_many([1, 2])
+        except Stop:
+            pass
+        finally:
+            sys.settrace(None)
+        ended = not_reached()
+        assert_nothing_is_left(cache, 1, 2)
+    assert number > 100

@@ -471,3 +471,16 @@ def test_groups_are_of_one_slot_and_not_too_large():
     assert sorted(itertools.chain(*groups)) == sorted(names)
     assert all(len(set(map(key_slot, group))) == 1 and len(group) <= 1000 for group in groups)
     assert [len(group) for group in chunks(names_of(2100))] == [1000, 1000, 100]
+
+
+def test_commands_are_sent_as_the_driver_packs_them():
+    from forebay.tiers._redis_commands import SEND_MOST, Command, deletes, heads, packed, reads, replaces, sets
+
+    names = names_of(3)
+    commands = [*reads([names, names[:1]]), *heads(names, 12), *deletes([names]), *replaces([(names[0], b"\r\n" * 50000, 7)], b"FB")]
+    commands += sets([(name, bytes(SEND_MOST // 2), 5) for name in names_of(10)], b"NX")
+    commands.append(Command((b"GET", names[0]), names[:1], ask=("127.0.0.1", 1)))
+    words = [command.words for command in commands]
+    sent = packed(commands)
+    assert b"".join(sent) == b"".join(redis.Connection().pack_commands([*words[:-1], (b"ASKING",), words[-1]]))
+    assert max(map(len, sent)) < 3 * SEND_MOST and packed([]) == []

@@ -924,3 +924,34 @@ def test_placeholders_are_what_the_document_says(make, server, source):
     assert 10_000 < server.call("PTTL", machine.name(1)) <= 20_000
     source.may_go_on.set()
     call.result()
+
+
+def test_what_the_tier_had_is_each_caller_s_own(make, server, source, monkeypatch):
+    machine = make(server.unix_path, source)
+    machine.cache.set(1, {"list": []})
+    machine.cache._delete_here(1)
+    asked, may_go_on = threading.Event(), threading.Event()
+    get_many = machine.tier.store.get_many
+
+    def held(names):
+        asked.set()
+        assert may_go_on.wait(LONG)
+        return get_many(names)
+
+    monkeypatch.setattr(machine.tier.store, "get_many", held)
+    first = Call(machine.cache.fetch_many, [1])
+    assert asked.wait(LONG)
+    second = Call(machine.cache.fetch_many, [1])
+    flights = machine.cache._loading.flights.table
+    until(lambda: [len(flight.waiters) for flight in list(flights.values())] == [2])
+    may_go_on.set()
+    first.result()[1]["list"].append("mine")
+    assert second.result() == {1: {"list": []}} == machine.cache.fetch_many([1])
+    assert source.asked == []
+
+
+def test_lazy_reads_of_what_the_tier_had_give_records(make, server, source):
+    writer, reader = make(server.unix_path, source), make(server.unix_path, source, lazy=True)
+    writer.cache.set(1, {"name": "Ada"})
+    loaded = reader.cache.fetch(1)
+    assert type(loaded) is type(reader.cache.get(1)) is not dict and loaded["name"] == "Ada"

@@ -84,24 +84,35 @@ static PyObject *sequence_of_keys(PyObject *keys, const char *function)
 /* ---- get_many ---- */
 
 typedef struct get_batch {
+    PyObject *absent; /* what says that a key is known to have no value; NULL: such a key is left out */
     key_chunk chunk;
     batch_out out;
 } get_batch;
+
+/* The i-th value, which was found: a new reference, or NULL with an exception. */
+static PyObject *take_value(cache_object *self, get_batch *batch, size_t i)
+{
+    const batch_value *found = &batch->out.values[i];
+    if (found->kind == FOREBAY_KIND_ABSENT)
+        return Py_NewRef(batch->absent);
+    PyObject *value = self->ways == 0 || found->kind == FOREBAY_KIND_BYTES
+                          ? batch_out_take(self->state, &batch->out, i)
+                          : cache_make_value(self, found->kind, found->data, found->length);
+    if (found->kind == FOREBAY_KIND_BYTES)
+        value = cache_present(self, value);
+    if (__builtin_expect(self->serializer.dumps != NULL, 0))
+        value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length, found->kind, value);
+    return value;
+}
 
 /* Decode what was found and put it into `result`, in the order of keys. */
 static int collect(cache_object *self, get_batch *batch, PyObject *result)
 {
     for (size_t i = 0; i < batch->chunk.count; i++) {
-        if (batch->chunk.status[i] != FOREBAY_OK || batch->out.values[i].kind == FOREBAY_KIND_ABSENT)
+        if (batch->chunk.status[i] != FOREBAY_OK
+            || (batch->out.values[i].kind == FOREBAY_KIND_ABSENT && batch->absent == NULL))
             continue;
-        const batch_value *found = &batch->out.values[i];
-        PyObject *value = self->ways == 0 || found->kind == FOREBAY_KIND_BYTES
-                              ? batch_out_take(self->state, &batch->out, i)
-                              : cache_make_value(self, found->kind, found->data, found->length);
-        if (found->kind == FOREBAY_KIND_BYTES)
-            value = cache_present(self, value);
-        if (__builtin_expect(self->serializer.dumps != NULL, 0))
-            value = serializer_load(self, batch->chunk.keys[i].data, batch->chunk.keys[i].length, found->kind, value);
+        PyObject *value = take_value(self, batch, i);
         if (value == NULL)
             return -1;
         int outcome = PyDict_SetItem(result, batch->chunk.objects[i], value);
@@ -143,7 +154,7 @@ static int get_chunks(cache_object *self, PyObject *sequence, get_batch *batch, 
     return outcome;
 }
 
-PyObject *cache_get_many(PyObject *object, PyObject *keys)
+PyObject *cache_find_many(cache_object *self, PyObject *keys, PyObject *absent)
 {
     PyObject *sequence = sequence_of_keys(keys, "get_many");
     if (sequence == NULL)
@@ -152,11 +163,18 @@ PyObject *cache_get_many(PyObject *object, PyObject *keys)
     PyObject *result = PyDict_New();
     if (batch == NULL)
         PyErr_NoMemory();
-    if (batch == NULL || result == NULL || get_chunks((cache_object *)object, sequence, batch, result) < 0)
+    else
+        batch->absent = absent;
+    if (batch == NULL || result == NULL || get_chunks(self, sequence, batch, result) < 0)
         Py_CLEAR(result);
     PyMem_Free(batch);
     Py_DECREF(sequence);
     return result;
+}
+
+PyObject *cache_get_many(PyObject *object, PyObject *keys)
+{
+    return cache_find_many((cache_object *)object, keys, NULL);
 }
 
 /* ---- delete_many ---- */

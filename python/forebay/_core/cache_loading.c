@@ -3,6 +3,7 @@
  * forebay._loading needs: looks and leases. */
 #include "cache_methods.h"
 #include "keys.h"
+#include "leased_store.h"
 #include "serializer.h"
 #include "store_options.h"
 
@@ -23,30 +24,12 @@ PyObject *cache_look(PyObject *object, PyObject *key)
     return Py_NewRef(found == 1 && kind == FOREBAY_KIND_ABSENT ? self->state->absent : self->state->missing);
 }
 
-/* Note in `found` which of the keys are known to have no value. */
-static int add_absent(cache_object *self, PyObject *keys, PyObject *found)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++) {
-        forebay_kind kind;
-        PyObject *key = Py_NewRef(PyList_GET_ITEM(keys, i));
-        int there = PyDict_Contains(found, key);
-        if (there == 0 && (there = cache_find_kind(self, key, &kind)) == 1 && kind == FOREBAY_KIND_ABSENT)
-            there = PyDict_SetItem(found, key, self->state->absent);
-        Py_DECREF(key);
-        if (there < 0)
-            return -1;
-    }
-    return 0;
-}
-
 PyObject *cache_look_many(PyObject *object, PyObject *keys)
 {
     if (!PyList_CheckExact(keys))
         return PyErr_Format(PyExc_TypeError, "_look_many() takes a list of keys");
-    PyObject *found = cache_get_many(object, keys);
-    if (found != NULL && add_absent((cache_object *)object, keys, found) < 0)
-        Py_CLEAR(found);
-    return found;
+    cache_object *self = (cache_object *)object;
+    return cache_find_many(self, keys, self->state->absent);
 }
 
 PyObject *cache_ttl_left(PyObject *object, PyObject *argument)
@@ -80,13 +63,7 @@ PyObject *cache_key_bytes(PyObject *object, PyObject *argument)
 
 /* ---- leases: as Python has them, bytes ---- */
 
-/* A lease, and where the tags of its entry stood when it was taken. */
-typedef struct lease_bytes {
-    forebay_lease lease;
-    uint64_t marks[FOREBAY_TAGS_MAX];
-} lease_bytes;
-
-static int lease_from_object(PyObject *object, lease_bytes *out, size_t *marks)
+int lease_from_object(PyObject *object, lease_bytes *out, size_t *marks)
 {
     size_t size = PyBytes_CheckExact(object) ? (size_t)PyBytes_GET_SIZE(object) : 0;
     if (size < sizeof(out->lease) || size > sizeof(*out) || (size - sizeof(out->lease)) % sizeof(uint64_t) != 0) {
@@ -98,25 +75,36 @@ static int lease_from_object(PyObject *object, lease_bytes *out, size_t *marks)
     return 0;
 }
 
+PyObject *lease_to_object(const lease_bytes *lease, size_t marks)
+{
+    return PyBytes_FromStringAndSize((const char *)lease, (Py_ssize_t)(sizeof(lease->lease) + marks * sizeof(uint64_t)));
+}
+
+forebay_status lease_take(cache_object *self, const core_key *key, uint64_t timeout_ms, store_options *options, lease_bytes *taken)
+{
+    forebay_cache *cache = cache_handle(self);
+    if (cache == NULL)
+        return FOREBAY_CLOSED;
+    store_options_mark(options, cache); /* before the lease, and so before the load */
+    memcpy(taken->marks, options->marks, options->library.tag_count * sizeof(uint64_t));
+    forebay_status status = forebay_lease_take(cache, key->data, key->length, timeout_ms, &taken->lease);
+    if (status != FOREBAY_OK && status != FOREBAY_EXISTS && status != FOREBAY_FULL)
+        cache_raise(self, status);
+    return status;
+}
+
 static PyObject *take_lease(cache_object *self, PyObject *key, uint64_t timeout_ms, store_options *options)
 {
     core_key encoded;
     lease_bytes taken;
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return NULL;
-    forebay_cache *cache = cache_handle(self);
-    forebay_status status = FOREBAY_CLOSED;
-    if (cache != NULL) {
-        store_options_mark(options, cache); /* before the lease, and so before the load */
-        status = forebay_lease_take(cache, encoded.data, encoded.length, timeout_ms, &taken.lease);
-    }
+    forebay_status status = lease_take(self, &encoded, timeout_ms, options, &taken);
     core_key_clear(&encoded);
-    if (status != FOREBAY_OK && status != FOREBAY_EXISTS && status != FOREBAY_FULL)
-        return cache_raise(self, status);
-    size_t marks = options->library.tag_count;
-    memcpy(taken.marks, options->marks, marks * sizeof(uint64_t));
-    return Py_BuildValue("(iy#)", status == FOREBAY_OK ? 1 : status == FOREBAY_EXISTS ? 0 : -1, (const char *)&taken,
-                         (Py_ssize_t)(sizeof(taken.lease) + marks * sizeof(uint64_t)));
+    if (PyErr_Occurred())
+        return NULL;
+    return Py_BuildValue("(iN)", status == FOREBAY_OK ? 1 : status == FOREBAY_EXISTS ? 0 : -1,
+                         lease_to_object(&taken, options->library.tag_count));
 }
 
 PyObject *cache_lease_take(PyObject *object, PyObject *arguments, PyObject *keywords)
@@ -242,16 +230,7 @@ PyObject *cache_lease_break(PyObject *object, PyObject *argument)
 
 /* ---- storing under a lease ---- */
 
-/* A key, and what is to be stored under its lease. */
-typedef struct leased_store {
-    cache_object *self;
-    PyObject *key;
-    const forebay_lease *lease;
-    const forebay_set_options *options;
-} leased_store;
-
-/* 1: stored; 0: the lease was taken away; -1: exception. */
-static int store_leased_bytes(const leased_store *s, const void *data, size_t length, forebay_kind kind)
+int leased_store_bytes(const leased_store *s, const void *data, size_t length, forebay_kind kind)
 {
     core_key key;
     if (core_key_encode(&s->self->state->types, s->key, &key) < 0)
@@ -269,41 +248,51 @@ static int store_leased_bytes(const leased_store *s, const void *data, size_t le
     return -1;
 }
 
-static int store_leased_value(const leased_store *s, PyObject *value)
+static int store_plain(const leased_store *s, PyObject *value)
 {
     core_writer writer;
     core_encoded encoded;
     core_writer_init(&writer, NULL, 0, (size_t)forebay_arena_max_entry(s->self->arena->arena));
     int outcome = core_encode_value(&s->self->state->types, s->self->encode_hook, value, &writer, &encoded);
     if (outcome == 0)
-        outcome = store_leased_bytes(s, encoded.data, encoded.length, encoded.kind);
+        outcome = leased_store_bytes(s, encoded.data, encoded.length, encoded.kind);
     else if (outcome == CORE_TOO_BIG)
         cache_raise_not_stored(s->self, FOREBAY_TOOBIG);
     core_writer_clear(&writer);
     return PyErr_Occurred() ? -1 : outcome;
 }
 
-static int store_leased(const leased_store *s, PyObject *value)
+static int store_value(const leased_store *s, PyObject *value)
 {
     if (cache_handle(s->self) == NULL)
         return -1;
     if (value == s->self->state->absent)
-        return store_leased_bytes(s, NULL, 0, FOREBAY_KIND_ABSENT);
+        return leased_store_bytes(s, NULL, 0, FOREBAY_KIND_ABSENT);
     arena_enter(s->self->arena); /* encoding may run Python code, which may close the arena */
     PyObject *plain = s->self->serializer.dumps != NULL ? serializer_dump(s->self, value) : Py_NewRef(value);
-    int stored = plain == NULL ? -1 : store_leased_value(s, plain);
+    int stored = plain == NULL ? -1 : store_plain(s, plain);
     arena_leave(s->self->arena);
     Py_XDECREF(plain);
     return stored;
 }
 
 /* Whatever failed: it may not have come to the store. */
-static void end_not_stored(cache_object *self, const forebay_lease *lease)
+void leased_store_failed(const leased_store *s)
 {
-    if (PyErr_ExceptionMatches(self->state->errors[CORE_TOO_BIG_ERROR]))
-        forebay_lease_fail(self->cache, lease, "", 0);
+    if (s->self->cache == NULL) /* a closed arena has no leases of ours */
+        return;
+    if (PyErr_ExceptionMatches(s->self->state->errors[CORE_TOO_BIG_ERROR]))
+        forebay_lease_fail(s->self->cache, s->lease, "", 0);
     else
-        forebay_lease_end(self->cache, lease);
+        forebay_lease_end(s->self->cache, s->lease);
+}
+
+int leased_store_value(const leased_store *s, PyObject *value)
+{
+    int stored = store_value(s, value);
+    if (stored < 0)
+        leased_store_failed(s);
+    return stored;
 }
 
 PyObject *cache_lease_store(PyObject *object, PyObject *arguments, PyObject *keywords)
@@ -317,15 +306,15 @@ PyObject *cache_lease_store(PyObject *object, PyObject *arguments, PyObject *key
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OOO|$OO:_lease_store", (char **)names, &key, &value, &bytes, &ttl, &tags)
         || lease_from_object(bytes, &lease, &marks) < 0)
         return NULL;
-    int stored = store_options_init(&options, self->state, ttl, tags, FOREBAY_SET);
-    if (stored == 0) {
-        if (marks != 0 && marks == options.library.tag_count)
-            options.library.tag_marks = lease.marks;
-        stored = store_leased(&(leased_store){ self, key, &lease.lease, &options.library }, value);
-        store_options_clear(&options);
+    leased_store s = { self, key, &lease.lease, &options.library };
+    if (store_options_init(&options, self->state, ttl, tags, FOREBAY_SET) < 0) {
+        leased_store_failed(&s);
+        return NULL;
     }
-    if (stored < 0 && self->cache != NULL)
-        end_not_stored(self, &lease.lease);
+    if (marks != 0 && marks == options.library.tag_count)
+        options.library.tag_marks = lease.marks;
+    int stored = leased_store_value(&s, value);
+    store_options_clear(&options);
     return stored < 0 ? NULL : PyBool_FromLong(stored);
 }
 

@@ -26,6 +26,8 @@ int cache_parse_get(PyObject *const *arguments, Py_ssize_t count, PyObject *name
                     PyObject **fallback);
 /* 1: the key has an entry, of this kind; 0: none; -1: exception. */
 int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind);
+/* The same for a key's bytes. */
+int cache_find_kind_bytes(cache_object *self, const void *key, size_t key_length, forebay_kind *kind);
 /* 1: stored; 0: not, because of the mode; -1: exception. */
 int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options);
 /* Set the exception for a write that failed. */
@@ -96,6 +98,8 @@ int cache_assign(PyObject *self, PyObject *key, PyObject *value); /* mp_ass_subs
 #define CACHE_DELETE_MANY_DOC                                                                                \
     "delete_many($self, keys, /)\n--\n\nRemove many keys; returns how many were there."
 PyObject *cache_get_many(PyObject *self, PyObject *keys);
+/* get_many(), with `absent` for the keys that are known to have no value; NULL: without these. */
+PyObject *cache_find_many(cache_object *self, PyObject *keys, PyObject *absent);
 PyObject *cache_set_many(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
 PyObject *cache_delete_many(PyObject *self, PyObject *keys);
 
@@ -249,20 +253,35 @@ PyObject *cache_lease_fail(PyObject *self, PyObject *arguments);
 PyObject *cache_lease_reason(PyObject *self, PyObject *lease);
 PyObject *cache_lease_break(PyObject *self, PyObject *key);
 
+/* cache_flights.c */
+#define CACHE_LEASES_TAKE_DOC                                                                                \
+    "_leases_take($self, flights, timeout_ms, absence, tags, /)\n--\n\n"                                   \
+    "Set `lease` of each flight whose `key` nobody loads, and look for its entry again.  A\n"               \
+    "list: True, to be loaded; False, there is one by now (absence: or a note of its\n"                     \
+    "absence), and the lease has ended; or the lease that somebody else has.  Shorter\n"                    \
+    "than the flights: there is no room for more leases."
+#define CACHE_LEASES_STORE_DOC                                                                               \
+    "_leases_store($self, flights, values, ttls, /)\n--\n\n"                                               \
+    "_lease_store() of each flight's `key` under its `lease`: a list of what it returned,\n"                \
+    "or the Exception that it raised."
+#define CACHE_LEASES_STORE_PAYLOADS_DOC                                                                      \
+    "_leases_store_payloads($self, flights, payloads, ttls, /)\n--\n\n"                                    \
+    "_leases_store() of tuples that _payload() gave."
+PyObject *cache_leases_take(PyObject *self, PyObject *arguments);
+PyObject *cache_leases_store(PyObject *self, PyObject *arguments);
+PyObject *cache_leases_store_payloads(PyObject *self, PyObject *arguments);
+
 /* cache_tier.c */
 #define CACHE_PAYLOAD_DOC "_payload($self, value, /)\n--\n\nHow a value, or ABSENT, is stored: its kind and bytes."
 #define CACHE_FROM_PAYLOAD_DOC                                                                               \
     "_from_payload($self, key, kind, payload, /)\n--\n\n"                                                   \
-    "The value, or ABSENT, of what _payload() gave.  ValueError, CorruptError: it is none."
-#define CACHE_LEASE_STORE_PAYLOAD_DOC                                                                        \
-    "_lease_store_payload($self, key, kind, payload, lease, /, *, ttl=...)\n--\n\n"                        \
-    "_lease_store() of what _payload() gave."
+    "The value, or ABSENT, of what _payload() gave, as get() gives it.  ValueError,\n"                        \
+    "CorruptError: it is none."
 #define CACHE_FOLLOW_DOC                                                                                     \
     "_follow($self, channel, most_behind_ms, /)\n--\n\n"                                                    \
     "Find nothing while the channel was not heard for so long; None: however long."
 PyObject *cache_payload(PyObject *self, PyObject *value);
 PyObject *cache_from_payload(PyObject *self, PyObject *arguments);
-PyObject *cache_lease_store_payload(PyObject *self, PyObject *arguments, PyObject *keywords);
 PyObject *cache_follow(PyObject *self, PyObject *arguments);
 #define CACHE_LEASE_TOKEN_DOC "_lease_token($self, key, /)\n--\n\nOf the lease that somebody has of the key; None: nobody."
 #define CACHE_DICTIONARY_DOC                                                                                 \

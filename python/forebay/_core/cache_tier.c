@@ -5,8 +5,8 @@
 #include "channel_object.h"
 #include "encode.h"
 #include "keys.h"
+#include "leased_store.h"
 #include "serializer.h"
-#include "store_options.h"
 #include "value_out.h"
 
 static PyObject *payload_of(cache_object *self, PyObject *plain)
@@ -60,52 +60,24 @@ PyObject *cache_from_payload(PyObject *object, PyObject *arguments)
                                                                 (size_t)PyBytes_GET_SIZE(bytes));
     if (self->serializer.dumps != NULL)
         value = serializer_load(self, encoded.data, encoded.length, (forebay_kind)kind, value);
+    else if (value != NULL && (self->ways & CACHE_LAZY) && kind != FOREBAY_KIND_BYTES) /* it could be decoded */
+        Py_SETREF(value, cache_make_value(self, (forebay_kind)kind, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)));
     else if (value != NULL && (self->ways & CACHE_DECODE_HOOK))
         value = cache_present(self, value);
     core_key_clear(&encoded);
     return value;
 }
 
-static forebay_status store_payload(cache_object *self, PyObject *key, const forebay_lease *lease, int kind, PyObject *bytes,
-                                    const forebay_set_options *options)
+int leased_store_payload(const leased_store *s, PyObject *payload)
 {
-    core_key encoded;
-    if (core_key_encode(&self->state->types, key, &encoded) < 0)
-        return FOREBAY_INVALID;
-    forebay_cache *cache = cache_handle(self);
-    forebay_status status = FOREBAY_INVALID;
-    if (cache != NULL)
-        status = forebay_lease_store(cache, lease, encoded.data, encoded.length, PyBytes_AS_STRING(bytes),
-                                     (size_t)PyBytes_GET_SIZE(bytes), (forebay_kind)kind, options);
-    core_key_clear(&encoded);
-    return status;
-}
-
-PyObject *cache_lease_store_payload(PyObject *object, PyObject *arguments, PyObject *keywords)
-{
-    static char *const names[] = { "", "", "", "", "ttl", NULL };
-    cache_object *self = (cache_object *)object;
-    PyObject *key, *bytes, *lease_bytes, *ttl = NULL;
     int kind;
-    forebay_lease lease;
-    store_options options;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OiSS|$O:_lease_store_payload", (char **)names, &key, &kind, &bytes,
-                                     &lease_bytes, &ttl)
-        || check_payload(kind, PyBytes_GET_SIZE(bytes)) < 0)
-        return NULL;
-    if (PyBytes_GET_SIZE(lease_bytes) < (Py_ssize_t)sizeof lease)
-        return PyErr_Format(PyExc_TypeError, "a lease is what _lease_take() gave");
-    memcpy(&lease, PyBytes_AS_STRING(lease_bytes), sizeof lease);
-    if (store_options_init(&options, self->state, ttl, NULL, FOREBAY_SET) < 0)
-        return NULL;
-    forebay_status status = store_payload(self, key, &lease, kind, bytes, &options.library);
-    store_options_clear(&options);
-    if (PyErr_Occurred())
-        return NULL;
-    if (status == FOREBAY_OK || status == FOREBAY_MISS)
-        return PyBool_FromLong(status == FOREBAY_OK);
-    cache_raise_not_stored(self, status);
-    return NULL;
+    PyObject *bytes;
+    int stored = -1;
+    if (PyArg_ParseTuple(payload, "iS", &kind, &bytes) && check_payload(kind, PyBytes_GET_SIZE(bytes)) == 0)
+        stored = leased_store_bytes(s, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes), (forebay_kind)kind);
+    if (stored < 0)
+        leased_store_failed(s);
+    return stored;
 }
 
 PyObject *cache_follow(PyObject *object, PyObject *arguments)

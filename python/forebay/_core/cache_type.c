@@ -247,23 +247,29 @@ static PyObject *cache_subscript(PyObject *object, PyObject *key)
     return value != NULL ? value : core_raise_miss(((cache_object *)object)->state, key);
 }
 
-int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind)
+int cache_find_kind_bytes(cache_object *self, const void *key, size_t key_length, forebay_kind *kind)
 {
-    core_key encoded;
-    if (core_key_encode(&self->state->types, key, &encoded) < 0)
-        return -1;
     forebay_cache *cache = cache_handle(self);
     forebay_status status = FOREBAY_CLOSED;
     size_t length;
     if (cache != NULL)
-        status = forebay_get_into(cache, encoded.data, encoded.length, NULL, 0, &length, kind);
-    core_key_clear(&encoded);
+        status = forebay_get_into(cache, key, key_length, NULL, 0, &length, kind);
     if (status == FOREBAY_OK || status == FOREBAY_TOOBIG) /* TOOBIG: there, but longer than 0 bytes */
         return 1;
     if (status == FOREBAY_MISS)
         return 0;
     cache_raise(self, status);
     return -1;
+}
+
+int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind)
+{
+    core_key encoded;
+    if (core_key_encode(&self->state->types, key, &encoded) < 0)
+        return -1;
+    int found = cache_find_kind_bytes(self, encoded.data, encoded.length, kind);
+    core_key_clear(&encoded);
+    return found;
 }
 
 static int cache_contains(PyObject *object, PyObject *key)
@@ -498,10 +504,11 @@ static PyMethodDef cache_methods[] = {
     { "_lease_fail", cache_lease_fail, METH_VARARGS, CACHE_LEASE_FAIL_DOC },
     { "_lease_reason", cache_lease_reason, METH_O, CACHE_LEASE_REASON_DOC },
     { "_lease_break", cache_lease_break, METH_O, CACHE_LEASE_BREAK_DOC },
+    { "_leases_take", cache_leases_take, METH_VARARGS, CACHE_LEASES_TAKE_DOC },
+    { "_leases_store", cache_leases_store, METH_VARARGS, CACHE_LEASES_STORE_DOC },
+    { "_leases_store_payloads", cache_leases_store_payloads, METH_VARARGS, CACHE_LEASES_STORE_PAYLOADS_DOC },
     { "_payload", cache_payload, METH_O, CACHE_PAYLOAD_DOC },
     { "_from_payload", cache_from_payload, METH_VARARGS, CACHE_FROM_PAYLOAD_DOC },
-    { "_lease_store_payload", (PyCFunction)(void (*)(void))cache_lease_store_payload, METH_VARARGS | METH_KEYWORDS,
-      CACHE_LEASE_STORE_PAYLOAD_DOC },
     { "_follow", cache_follow, METH_VARARGS, CACHE_FOLLOW_DOC },
     { "_lease_token", cache_lease_token, METH_O, CACHE_LEASE_TOKEN_DOC },
     { "_expel", cache_expel, METH_O, CACHE_EXPEL_DOC },

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 from forebay._core import _decode_key, _encode_key
 
 _SAFE = "@:+,;=!*()$&/"  # and letters, digits, - . _ ~
+_ESCAPED = {code: quote(chr(code), _SAFE) for code in range(128)}
 _LETTER = re.compile(r"[A-Za-z]")
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,29})\Z")
 _INT_END = 10**30
@@ -31,6 +32,9 @@ def text_of(key: Any) -> str:
         return str(key)
     if type(key) is str:
         _encode_key(key)  # refuses what is too long
+        if key.isascii():  # most are; quote() takes three times as long
+            text = key.translate(_ESCAPED)
+            return text if key[:1].isalpha() else "'" + text
         try:
             text = quote(key, _SAFE)
         except UnicodeEncodeError:  # lone surrogates

@@ -49,13 +49,8 @@ class Lane:
         self.connection = self.pool.get_connection(*arguments_of_get_connection(self.pool))
 
     def write(self) -> None:
-        words: list[Sequence[redis.Word]] = []
-        for command in self.commands:
-            if command.ask is not None:
-                words.append((b"ASKING",))
-            words.append(command.words)
         self.silent = False
-        self.connection.send_packed_command(self.connection.pack_commands(words))
+        self.connection.send_packed_command(redis.packed(self.commands))
 
     def read(self, response_error: type[Exception]) -> None:
         for command in self.commands:
@@ -239,8 +234,11 @@ class ClusterStore(RedisStore):
     def _node_of(self, command: Command) -> Any:
         nodes = self._client.nodes_manager
         if command.ask is None:
+            slot = self._slot_of(command.names[0])
+            if owners := nodes.slots_cache.get(slot):  # the first is the primary; get_node_from_slot() takes 1 us
+                return owners[0]
             try:
-                return nodes.get_node_from_slot(self._slot_of(command.names[0]))
+                return nodes.get_node_from_slot(slot)
             except self._errors.uncovered:
                 self._gone.add("")
                 raise

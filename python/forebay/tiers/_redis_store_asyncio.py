@@ -40,7 +40,7 @@ class Lane:
         connection = await self._take()
         done = False
         try:
-            await connection.send_packed_command(connection.pack_commands(self._words()))
+            await connection.send_packed_command(redis.packed(self.commands))
             for command in self.commands:
                 if command.ask is not None:
                     await _read_one(connection, response_error)
@@ -52,14 +52,6 @@ class Lane:
                     await connection.disconnect(nowait=True)
             finally:
                 await self._give(connection)
-
-    def _words(self) -> list[Sequence[redis.Word]]:
-        words: list[Sequence[redis.Word]] = []
-        for command in self.commands:
-            if command.ask is not None:
-                words.append((b"ASKING",))
-            words.append(command.words)
-        return words
 
 
 class NodeLane(Lane):
@@ -250,8 +242,11 @@ class ClusterStore(RedisStore):
     async def _node_of(self, command: Command) -> Any:
         nodes = self._client.nodes_manager
         if command.ask is None:
+            slot = self._slot_of(command.names[0])
+            if owners := nodes.slots_cache.get(slot):  # the first is the primary; get_node_from_slot() takes 1 us
+                return owners[0]
             try:
-                return nodes.get_node_from_slot(self._slot_of(command.names[0]))
+                return nodes.get_node_from_slot(slot)
             except (self._errors.uncovered, KeyError) as error:  # a slot that no node has: KeyError with some of the drivers
                 self._gone.add("")
                 if isinstance(error, KeyError):

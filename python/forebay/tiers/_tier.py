@@ -299,7 +299,7 @@ class TierOfCache:
         return await arun(self._load(cache, flights), self.tier.store, source)
 
     def _load(self, cache: Any, flights: Sequence[Flight]) -> Steps[list[Any]]:
-        wishes = [self._wish(flight) for flight in flights]
+        wishes = self._wishes(flights)
         sought = [wish for wish in wishes if wish.result is None]
         token = new_token()
         usable = True
@@ -312,11 +312,14 @@ class TierOfCache:
         yield from self._load_missing(cache, [wish for wish in sought if wish.result is None], token, usable)
         return [wish.result for wish in wishes]
 
-    def _wish(self, flight: Flight) -> Wish:
-        try:
-            return Wish(flight, self.name_of(flight.key))
-        except ValueError as error:  # of this key alone
-            return Wish(flight, b"", result=Failed(error))
+    def _wishes(self, flights: Sequence[Flight]) -> list[Wish]:
+        wishes = []
+        for flight in flights:
+            try:
+                wishes.append(Wish(flight, self.name_of(flight.key)))
+            except ValueError as error:  # of this key alone
+                wishes.append(Wish(flight, b"", result=Failed(error)))
+        return wishes
 
     def _look(self, cache: Any, wishes: Sequence[Wish]) -> Steps[None]:
         sought = [wish for wish in wishes if not wish.flight.replaces and not self.tier.is_owed(wish.name)]
@@ -366,7 +369,7 @@ class TierOfCache:
             log.log(level, text, self.tier.breaker.name, flight.key, cache.name, error)
             self.tier.count("unreadable")
             return None
-        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload))
+        return Arrived(value, min(left, self.tier.max_age), True, (envelope.kind, payload), True)
 
     def _place(self, wishes: Sequence[Wish], token: bytes) -> Steps[None]:
         """Where the tier has nothing, our placeholder; what a refresh is to replace is what is there now."""
@@ -646,13 +649,16 @@ class TierOfCache:
         self._marks.note([(value.name, lease_token(value.lease)) for value in values if value.lease], token)
 
     def _store_here(self, cache: Any, values: Sequence[Sealed], seconds: float) -> None:
+        leased = [value for value in values if value.lease and seconds > 0]
+        payloads = [(value.kind, value.payload) for value in leased]
+        stored = zip(leased, cache._leases_store_payloads(leased, payloads, [seconds] * len(leased)))
+        here = {value.name: how for value, how in stored}
         for value in values:
-            stored = False
-            if value.lease and seconds > 0:
-                with contextlib.suppress(FullError, TooBigError):
-                    stored = cache._lease_store_payload(value.key, value.kind, value.payload, value.lease, ttl=seconds)
-            if not stored:
+            how = here.get(value.name)
+            if how is not True:
                 cache._delete_here(value.key)
+            if isinstance(how, Exception) and not isinstance(how, (FullError, TooBigError)):
+                raise how
 
     def delete(self, cache: Any, keys: Sequence[Any]) -> int:
         return run(self._delete(cache, keys), self.tier.store, _nothing)
