@@ -118,13 +118,6 @@ static forebay_status draw_on_screen(top_session *session)
     return status;
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 /* Go over to the arena that the path leads to now; if it cannot be opened, go on with the one there is. */
 static forebay_status open_new(top_session *session)
 {
@@ -144,13 +137,13 @@ static forebay_status open_new(top_session *session)
 /* Until the next look, in ms; -1: for ever. */
 static int wait_ms(const top_session *session, double next)
 {
-    return session->view.is_paused ? -1 : (int)ceil(fmax(next - seconds_now(), 0) * 1000);
+    return session->view.is_paused ? -1 : (int)ceil(fmax(next - fb_look_clock(), 0) * 1000);
 }
 
 /* Show the screen, and do what keys say, until it is to end. */
 static forebay_status run_screen(top_session *session)
 {
-    double next = seconds_now() + fmin(session->view.interval, FIRST_WAIT);
+    double next = fb_look_clock() + fmin(session->view.interval, FIRST_WAIT);
     forebay_status status = look(session, false);
     bool continues = true;
     while (status == FOREBAY_OK && !session->view.wants_quit) {
@@ -161,16 +154,16 @@ static forebay_status run_screen(top_session *session)
             break;
         if (event == TOP_EVENT_KEY) {
             fb_view_key(&session->view, &session->model, key);
-            next = fmin(next, seconds_now() + session->view.interval);
+            next = fmin(next, fb_look_clock() + session->view.interval);
         }
         if (session->view.is_paused)
             continues = false;
         if (session->view.wants_open)
             status = open_new(session);
-        if (status == FOREBAY_OK && !session->view.is_paused && seconds_now() >= next) {
+        if (status == FOREBAY_OK && !session->view.is_paused && fb_look_clock() >= next) {
             status = look(session, continues);
             continues = true;
-            next = seconds_now() + session->view.interval;
+            next = fb_look_clock() + session->view.interval;
         }
     }
     return status;

@@ -21,7 +21,7 @@
 #define ESCAPE_WAIT_MS 100 /* for the rest of a key's sequence: enough over a slow line */
 
 static SCREEN *screen;
-static int signals = -1; /* those that ask to end can be read here */
+static int signals = -1;                              /* those that ask to end can be read here */
 static struct sigaction interrupt_before, end_before; /* ncurses puts handlers of its own in their places */
 static attr_t looks[TOP_STYLE_COUNT];
 static short pairs[TOP_STYLE_COUNT];
