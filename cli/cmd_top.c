@@ -3,11 +3,13 @@
 #include <langinfo.h>
 #include <locale.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli.h"
+#include "colour.h"
 #include "top_columns.h"
 #include "top_pages.h"
 #include "top_screen.h"
@@ -16,17 +18,18 @@
 #define OPEN_WAIT_MS 1000 /* for a new arena that is still being made */
 #define FIRST_WAIT 0.2    /* seconds at most, so that the first screen soon has figures per second */
 
-enum { TRUST, INTERVAL, CACHE, SORT, ONCE, BATCH, WIDTH, HEIGHT, ASCII, OPTION_COUNT };
+enum { TRUST, INTERVAL, CACHE, SORT, ONCE, BATCH, WIDTH, HEIGHT, ASCII, COLOUR, OPTION_COUNT };
 static const fb_option options[OPTION_COUNT] = {
     [TRUST] = { "--trust", NULL, "accept a file of another owner, or that others may write" },
     [INTERVAL] = { "--interval", "SECONDS", "between looks (default 1)" },
-    [CACHE] = { "--cache", "NAME", "begin with this cache" },
+    [CACHE] = { "--cache", "CACHE", "begin with this cache" },
     [SORT] = { "--sort", "COLUMN", "of the list of caches: name, gets, hit, sets, size, ... (default gets)" },
     [ONCE] = { "--once", NULL, "print one screen as text" },
     [BATCH] = { "--batch", NULL, "print screens as text, until it is ended" },
     [WIDTH] = { "--width", "COLUMNS", "of --once and --batch (default 80)" },
     [HEIGHT] = { "--height", "LINES", "of --once and --batch (default 24)" },
     [ASCII] = { "--ascii", NULL, "draw with ASCII characters, whatever the locale says" },
+    [COLOUR] = FB_COLOUR_OPTION,
 };
 
 /* All that runs. */
@@ -34,6 +37,9 @@ typedef struct top_session {
     const char *path;
     bool trust;
     bool ascii;
+    bool once;         /* one screen */
+    bool as_text;      /* once, or until it is ended */
+    int width, height; /* as text */
     forebay_arena *arena;
     uint64_t looks; /* taken */
     top_model model;
@@ -87,7 +93,7 @@ static bool print_screen(const top_canvas *canvas, bool is_last)
 }
 
 /* Figures per second take two looks. */
-static forebay_status print_screens(top_session *session, int width, int height, bool once)
+static forebay_status print_screens(top_session *session)
 {
     forebay_status status = look(session, false);
     bool goes_on = true;
@@ -95,9 +101,9 @@ static forebay_status print_screens(top_session *session, int width, int height,
         sleep_seconds(session->view.interval);
         status = look(session, true);
         if (status == FOREBAY_OK)
-            status = draw(session, width, height);
+            status = draw(session, session->width, session->height);
         if (status == FOREBAY_OK)
-            goes_on = print_screen(&session->canvas, once) && !once;
+            goes_on = print_screen(&session->canvas, session->once) && !session->once;
     }
     return status;
 }
@@ -110,13 +116,6 @@ static forebay_status draw_on_screen(top_session *session)
     if (status == FOREBAY_OK)
         fb_screen_show(&session->canvas);
     return status;
-}
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* Go over to the arena that the path leads to now; if it cannot be opened, go on with the one there is. */
@@ -138,13 +137,13 @@ static forebay_status open_new(top_session *session)
 /* Until the next look, in ms; -1: for ever. */
 static int wait_ms(const top_session *session, double next)
 {
-    return session->view.is_paused ? -1 : (int)ceil(fmax(next - seconds_now(), 0) * 1000);
+    return session->view.is_paused ? -1 : (int)ceil(fmax(next - fb_look_clock(), 0) * 1000);
 }
 
 /* Show the screen, and do what keys say, until it is to end. */
 static forebay_status run_screen(top_session *session)
 {
-    double next = seconds_now() + fmin(session->view.interval, FIRST_WAIT);
+    double next = fb_look_clock() + fmin(session->view.interval, FIRST_WAIT);
     forebay_status status = look(session, false);
     bool continues = true;
     while (status == FOREBAY_OK && !session->view.wants_quit) {
@@ -155,36 +154,45 @@ static forebay_status run_screen(top_session *session)
             break;
         if (event == TOP_EVENT_KEY) {
             fb_view_key(&session->view, &session->model, key);
-            next = fmin(next, seconds_now() + session->view.interval);
+            next = fmin(next, fb_look_clock() + session->view.interval);
         }
         if (session->view.is_paused)
             continues = false;
         if (session->view.wants_open)
             status = open_new(session);
-        if (status == FOREBAY_OK && !session->view.is_paused && seconds_now() >= next) {
+        if (status == FOREBAY_OK && !session->view.is_paused && fb_look_clock() >= next) {
             status = look(session, continues);
             continues = true;
-            next = seconds_now() + session->view.interval;
+            next = fb_look_clock() + session->view.interval;
         }
     }
     return status;
 }
 
-/* What there is to do once the arena is open. */
-static int watch(top_session *session, const fb_arguments *arguments, int width, int height)
+/* Of the live screen, signals that ask to end wait from now on: terminal and row are given back before them. */
+static void hold_signals(sigset_t *held, bool as_text)
 {
-    forebay_status status;
-    bool once = arguments->value[ONCE] != NULL;
-    if (once || arguments->value[BATCH] != NULL) {
-        status = print_screens(session, width, height, once);
-    } else {
-        const char *no_colour = getenv("NO_COLOR");
-        int code = fb_screen_open(no_colour == NULL || no_colour[0] == '\0');
-        if (code != FB_EXIT_OK)
-            return code;
-        status = run_screen(session);
-        fb_screen_close();
-    }
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+    sigemptyset(held);
+    for (size_t i = 0; !as_text && i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaddset(held, signals[i]);
+    sigprocmask(SIG_BLOCK, held, NULL);
+}
+
+/* Signals that are `held` end it. */
+static int watch_on_screen(top_session *session, const sigset_t *held)
+{
+    int code = fb_screen_open(held, fb_has_colours());
+    if (code != FB_EXIT_OK)
+        return code;
+    forebay_status status = run_screen(session);
+    fb_screen_close();
+    return status == FOREBAY_OK ? FB_EXIT_OK : fb_fail_status(session->path, status, NULL);
+}
+
+static int watch_as_text(top_session *session)
+{
+    forebay_status status = print_screens(session);
     return status == FOREBAY_OK ? FB_EXIT_OK : fb_fail_status(session->path, status, NULL);
 }
 
@@ -224,39 +232,58 @@ static int read_view(const fb_arguments *arguments, top_view *view)
     return FB_EXIT_OK;
 }
 
+/* All that the options say; FB_EXIT_USAGE: a mistake was printed. */
+static int read_options(const fb_arguments *arguments, top_session *session)
+{
+    session->path = arguments->positional[0];
+    session->trust = arguments->value[TRUST] != NULL;
+    session->once = arguments->value[ONCE] != NULL;
+    session->as_text = session->once || arguments->value[BATCH] != NULL;
+    session->ascii = arguments->value[ASCII] != NULL || strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
+    bool sound = read_view(arguments, &session->view) == FB_EXIT_OK
+                 && parse_side(arguments->value[WIDTH], TOP_WIDTH_MIN, 80, "--width", &session->width)
+                 && parse_side(arguments->value[HEIGHT], TOP_HEIGHT_MIN, 24, "--height", &session->height)
+                 && fb_colours_choose(arguments->value[COLOUR]);
+    return sound ? FB_EXIT_OK : FB_EXIT_USAGE;
+}
+
+/* With the arena open. */
+static int watch(top_session *session, const sigset_t *held)
+{
+    if (session->view.chosen[0] != '\0' && !fb_has_cache(session->arena, session->view.chosen))
+        return fb_not_found("%s: there is no cache '%s'", session->path, session->view.chosen);
+    return session->as_text ? watch_as_text(session) : watch_on_screen(session, held);
+}
+
 static int run(const fb_arguments *arguments)
 {
-    int width, height;
-    top_session session = { .path = arguments->positional[0], .trust = arguments->value[TRUST] != NULL };
-    if (read_view(arguments, &session.view) != FB_EXIT_OK
-        || !parse_side(arguments->value[WIDTH], TOP_WIDTH_MIN, 80, "--width", &width)
-        || !parse_side(arguments->value[HEIGHT], TOP_HEIGHT_MIN, 24, "--height", &height))
-        return FB_EXIT_USAGE;
+    top_session session = { 0 };
+    sigset_t held;
     setlocale(LC_CTYPE, "");
-    session.ascii = arguments->value[ASCII] != NULL || strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
-    int code = fb_open_sound(session.path, session.trust, &session.arena);
+    int code = read_options(arguments, &session);
+    if (code == FB_EXIT_OK)
+        code = fb_open_sound(session.path, session.trust, &session.arena);
     if (code != FB_EXIT_OK)
         return code;
-    if (session.view.chosen[0] != '\0' && !fb_has_cache(session.arena, session.view.chosen))
-        code = fb_not_found("%s: there is no cache '%s'", session.path, session.view.chosen);
-    else
-        code = watch(&session, arguments, width, height);
+    hold_signals(&held, session.as_text);
+    code = watch(&session, &held);
     fb_canvas_free(&session.canvas);
     fb_model_free(&session.model);
     forebay_arena_close(session.arena);
+    sigprocmask(SIG_UNBLOCK, &held, NULL); /* whoever sent one meanwhile expects an end by it */
     return code;
 }
 
 const fb_command fb_cmd_top = {
     .name = "top",
-    .synopsis = "PATH [--interval SECONDS] [--once | --batch] [...]",
+    .synopsis = "PATH [--interval SECONDS] [--once | --batch] [--color WHEN] [...]",
     .summary = "watch an arena: operations, hit ratios, memory, processes, pools",
     .details = "Watch the arena PATH on the terminal: operations and hit ratio over time, what memory is\n"
                "taken by, caches, processes, limits of pools, channels. The key ? lists the keys, q quits.\n"
                "Nothing that others wait for is taken, and no get is counted; it takes one row, as every\n"
                "process that has the arena open.\n\n"
                "--once waits for one interval and prints a screen; --batch prints one after each interval.\n"
-               "Colours: on a terminal that has them, unless NO_COLOR is set.\n",
+               "Text has no colours.\n",
     .options = options,
     .option_count = OPTION_COUNT,
     .arguments_min = 1,

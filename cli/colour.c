@@ -34,6 +34,11 @@ bool fb_colours_choose(const char *when)
     return is_known;
 }
 
+bool fb_has_colours(void)
+{
+    return coloured;
+}
+
 void fb_print_coloured(fb_colour colour, const char *format, ...)
 {
     static const char *const begins[] = {

@@ -15,6 +15,9 @@ typedef enum fb_colour { FB_HEADING, FB_GOOD, FB_WARNING, FB_BAD } fb_colour;
  * which was printed.  Until then nothing has a colour. */
 bool fb_colours_choose(const char *when);
 
+/* Whether there are any. */
+bool fb_has_colours(void);
+
 /* printf() in this colour, if there are any. */
 void fb_print_coloured(fb_colour colour, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -8,7 +8,7 @@
 /* Of the index, at every look: some 25,000 entries, which takes a few milliseconds. */
 #define BUCKETS 4096u
 
-static double seconds_now(void)
+double fb_look_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -25,7 +25,7 @@ static top_file file_at(const char *path, int fd)
 
 forebay_status fb_look_take(forebay_arena *arena, const char *path, uint64_t turn, top_look *look)
 {
-    *look = (top_look){ .seconds = seconds_now(), .part = 1, .facts.path = path };
+    *look = (top_look){ .seconds = fb_look_clock(), .part = 1, .facts.path = path };
     forebay_status status = fb_arena_facts_gather(arena, true, &look->facts);
     if (status != FOREBAY_OK)
         return status;

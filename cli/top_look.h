@@ -15,13 +15,16 @@ typedef enum top_file {
 } top_file;
 
 typedef struct top_look {
-    double seconds; /* of a clock that only goes on */
+    double seconds; /* of fb_look_clock() */
     top_file file;
     arena_facts facts;
     forebay_cache_room *rooms; /* of the part of the entries that was looked at */
     uint32_t room_count;
     double part;
 } top_look;
+
+/* Seconds of a clock that only goes on. */
+double fb_look_clock(void);
 
 /* Look at the arena: no lock, nothing is written to it, and gets are not counted.  Of the entries a sample is
  * looked at, another one at every `turn`.  `path` is kept.  Also on failure the caller ends it with fb_look_free(). */

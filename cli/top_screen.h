@@ -4,6 +4,8 @@
 #ifndef FOREBAY_CLI_TOP_SCREEN_H
 #define FOREBAY_CLI_TOP_SCREEN_H
 
+#include <signal.h>
+
 #include "top_canvas.h"
 
 /* What happened while waiting. */
@@ -14,9 +16,10 @@ typedef enum top_event {
     TOP_EVENT_END, /* a signal asks to end, or the terminal went away */
 } top_event;
 
-/* Take the terminal over; `colours`: if it has them.  On FB_EXIT_OK the caller ends it with
- * fb_screen_close(), which leaves the terminal as it was; else the reason was printed. */
-int fb_screen_open(bool colours);
+/* Take the terminal over; signals that are `held` (blocked) end fb_screen_wait(); `colours`: if it has them.
+ * On FB_EXIT_OK the caller ends it with fb_screen_close(), which leaves the terminal as it was; else the
+ * reason was printed. */
+int fb_screen_open(const sigset_t *held, bool colours);
 void fb_screen_close(void);
 
 void fb_screen_size(int *width, int *height);

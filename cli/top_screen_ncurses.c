@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -20,7 +21,8 @@
 #define ESCAPE_WAIT_MS 100 /* for the rest of a key's sequence: enough over a slow line */
 
 static SCREEN *screen;
-static int signals = -1; /* those that ask to end can be read here */
+static int signals = -1;                              /* those that ask to end can be read here */
+static struct sigaction interrupt_before, end_before; /* ncurses puts handlers of its own in their places */
 static attr_t looks[TOP_STYLE_COUNT];
 static short pairs[TOP_STYLE_COUNT];
 
@@ -49,19 +51,6 @@ static void choose_colours(void)
     for (short i = 0; i < TOP_STYLE_COUNT; i++)
         if (colours[i] != 0 && init_pair((short)(i + 1), colours[i], background) == OK)
             pairs[i] = (short)(i + 1);
-}
-
-/* From here on these signals are read, so that the terminal is given back before the end. */
-static bool catch_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGQUIT);
-    signals = signalfd(-1, &set, SFD_CLOEXEC);
-    return signals >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) == 0;
 }
 
 /* Can the terminal be drawn on? */
@@ -94,14 +83,16 @@ static void know_more_keys(void)
     define_key("\033[D", KEY_LEFT);
 }
 
-int fb_screen_open(bool colours)
+int fb_screen_open(const sigset_t *held, bool colours)
 {
     int code = check_terminal();
     if (code != FB_EXIT_OK)
         return code;
-    if (!catch_signals())
-        return fb_fail("cannot catch signals");
-    use_tioctl(TRUE); /* the terminal's size is what it says, also when LINES and COLUMNS are exported */
+    signals = signalfd(-1, held, SFD_CLOEXEC);
+    if (signals < 0)
+        return fb_fail("cannot wait for signals: %s", strerror(errno));
+    sigaction(SIGINT, NULL, &interrupt_before);
+    sigaction(SIGTERM, NULL, &end_before);
     screen = newterm(NULL, stdout, stdin);
     if (screen == NULL)
         return fb_fail("cannot take over the terminal");
@@ -122,6 +113,8 @@ int fb_screen_open(bool colours)
 void fb_screen_close(void)
 {
     endwin();
+    sigaction(SIGINT, &interrupt_before, NULL);
+    sigaction(SIGTERM, &end_before, NULL);
     delscreen(screen);
     screen = NULL;
     close(signals);

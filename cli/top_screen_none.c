@@ -3,9 +3,9 @@
 #include "cli.h"
 #include "top_screen.h"
 
-int fb_screen_open(bool colours)
+int fb_screen_open(const sigset_t *held, bool colours)
 {
-    (void)colours;
+    (void)held, (void)colours;
     return fb_fail(
         "this forebay was built without ncurses (libncurses-dev) and has no live screen; use --once or --batch");
 }

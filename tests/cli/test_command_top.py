@@ -170,6 +170,7 @@ def test_an_arena_that_is_not_there_or_not_one_is_refused(refused, folder, path)
         (["--interval", "0"], "--interval"),
         (["--interval", "0.01"], "--interval"),
         (["--sort", "colour"], "there is no column 'colour'"),
+        (["--color", "green"], "give auto, always or never"),
         (["--width", "59"], "--width"),
         (["--height", "17"], "--height"),
         (["--cache", "x" * 48], "--cache"),
@@ -246,27 +247,32 @@ def test_another_size_is_filled(watch, filled):
     terminal.wait_for("users", "q quit")
 
 
-@pytest.mark.parametrize("end", ["ctrl-c", signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_terminal_is_given_back_at_the_end(watch, run_json, filled, end):
     terminal = watch(at=filled, TERM="xterm-256color")
     terminal.wait_until(lambda: b"users" in terminal.raw)
     assert b"\x1b[?1049h" in terminal.raw and terminal.modes != terminal.modes_before
-    if end == "ctrl-c":
-        terminal.press("\x03")
+    if end == signal.SIGINT:
+        terminal.press("\x03")  # Ctrl-C
     else:
         terminal.process.send_signal(end)
-    assert terminal.end() == 0
+    assert terminal.end() == -end
     assert terminal.modes == terminal.modes_before
     assert terminal.raw.rindex(b"\x1b[?1049l") > terminal.raw.rindex(b"users")
-    assert len([row for row in run_json("stat", filled)["rows"] if row["alive"]]) == 1  # of stat itself
+    assert len(run_json("stat", filled)["rows"]) == 1  # of stat itself
 
 
 def test_colours_are_used_unless_they_are_not_wanted(watch, filled):
-    coloured, plain = watch(at=filled), watch(at=filled, NO_COLOR="1")
-    for terminal in coloured, plain:
+    terminals = [
+        watch(at=filled),
+        watch("--color=always", at=filled, NO_COLOR="1"),
+        watch(at=filled, NO_COLOR="1"),
+        watch("--color=never", at=filled),
+    ]
+    for terminal in terminals:
         terminal.wait_for("free")
-    colours = [{terminal.cell(x, y).fg for x in range(80) for y in range(24)} for terminal in (coloured, plain)]
-    assert len(colours[0]) > 1 and colours[1] == {"default"}
+    colours = [{terminal.cell(x, y).fg for x in range(80) for y in range(24)} for terminal in terminals]
+    assert len(colours[0]) > 1 and colours[1] == colours[0] and colours[2] == colours[3] == {"default"}
 
 
 def test_a_terminal_without_utf8_gets_ascii(watch, filled):

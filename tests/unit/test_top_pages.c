@@ -242,7 +242,7 @@ static void a_cache_that_was_dropped_while_looked_at_is_told(void **state)
 static void a_build_without_ncurses_has_no_live_screen(void **state)
 {
     (void)state;
-    assert_int_equal(fb_screen_open(true), FB_EXIT_ERROR);
+    assert_int_equal(fb_screen_open(NULL, true), FB_EXIT_ERROR);
 }
 
 int main(void)
