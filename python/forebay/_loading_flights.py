@@ -137,7 +137,7 @@ class Flight:
         self.background = False  # nobody is told of a failure but the log
         self.due = math.inf  # time.monotonic() from when on nobody waits for it any longer
         self.outcome: Outcome | None = None
-        self.sole = False  # one caller gets the outcome
+        self.sole = True  # one caller gets the outcome: no two have waited at once
         self.waiters: tuple[Waiter, ...] = ()  # of most flights one, and the same tuple for all that one call begins
 
     @property
@@ -359,7 +359,9 @@ class Flights:
                     self.table[name] = flight
                 elif flight.state is State.LOADING:
                     wanted.late.add(name)
-                flight.waiters = flight.waiters + only if flight.waiters else only
+                if flight.waiters:
+                    flight.sole = False
+                flight.waiters += only
                 flights.append(flight)
             if queue is not None and request.flights:
                 queue.add(request)
@@ -725,7 +727,6 @@ class Flights:
                     flight.outcome = outcome
                 if self.table.get(flight.name) is flight:
                     del self.table[flight.name]
-                flight.sole = len(flight.waiters) < 2
                 woken.update(flight.waiters)
         for waiter in woken:
             waiter.wake()

@@ -231,3 +231,24 @@ def test_an_interrupt_at_any_line_loses_no_lease_of_many(arena):
         ended = not_reached()
         assert_nothing_is_left(cache, 1, 2)
     assert number > 100
+
+
+class Deaf:
+    """A waiter that does nothing when it is woken."""
+
+    def wake(self):
+        pass
+
+
+def test_what_two_waited_for_is_neither_s_own_though_one_has_left(arena):
+    cache = arena.cache("c", load=lambda key: key)
+    flights, waiters, joined = cache._loading.flights, [], []
+    for _ in range(2):
+        waiters.append(Deaf())
+        wanted = _loading_flights.Wanted(cache, {b"name": 1})
+        flights.join(cache, wanted, waiters[-1], _loading_flights.Request(), joined)
+    assert joined[0] is joined[1]
+    flights.resolve([(joined[0], _loading_flights.Loaded([], True, True))])
+    flights.leave(joined[:1], waiters[0])
+    flights.abandon(cache, joined[:1])
+    assert wanted.collect(joined[1:]) == [] and wanted.found == {}  # to be looked at in the arena

@@ -40,10 +40,10 @@ def test_the_extension_takes_the_libraries_of_the_wheel(installed):
     assert len(mapped) == len(CODECS) and all("/forebay.libs/" in path for path in mapped)
 
 
-def test_the_command_is_a_program_that_needs_no_library_of_a_codec():
+def test_the_command_is_a_program_that_needs_no_library_of_a_codec_or_of_terminals():
     assert COMMAND.read_bytes().startswith(b"\x7fELF")
     done = subprocess.run(["ldd", COMMAND], stdout=subprocess.PIPE, text=True, check=True)
-    assert "libc.so" in done.stdout and not re.search(rf"lib({'|'.join(CODECS)})\b", done.stdout)
+    assert "libc.so" in done.stdout and not re.search(rf"lib({'|'.join(CODECS)}|ncursesw|tinfo)\b", done.stdout)
 
 
 def test_the_bill_of_materials_has_every_library_with_its_licence(installed, bill):
@@ -55,7 +55,7 @@ def test_the_bill_of_materials_has_every_library_with_its_licence(installed, bil
     assert hashes == {
         path: hashlib.sha256(installed[path].read_binary()).hexdigest() for path in libraries(installed)
     }
-    assert {part["name"] for part in bill["components"]} == {"bzip2", "libzstd", "lz4", "xxhash", "xz-utils"}
+    assert {part["name"] for part in bill["components"]} == {"bzip2", "libzstd", "lz4", "ncurses", "xxhash", "xz-utils"}
     assert bill["metadata"]["component"]["version"] == importlib.metadata.version("forebay")
 
 
