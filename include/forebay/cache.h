@@ -133,6 +133,12 @@ FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_get_into(forebay_cache *cache, const void *key, size_t key_length, void *buffer,
                  size_t capacity, size_t *length_out, forebay_kind *kind_out);
 
+/* forebay_get() that leaves nothing behind: it counts in no statistics, nor as a use
+ * of the entry to those who evict.  For second looks, and for who only inspects.  It
+ * takes longer. */
+FOREBAY_API FOREBAY_MUST_CHECK forebay_status
+forebay_peek(forebay_cache *cache, const void *key, size_t key_length, const forebay_sink *sink);
+
 /* Where an entry is, so that who keeps its value, decoded perhaps, can ask whether
  * the entry is still the same without reading it again. */
 #define FOREBAY_PLACE_TAGS 4u /* entries with more tags have no place */

@@ -169,7 +169,7 @@ def make(**options: Any) -> Loading:
 def fetch(cache: Any, key: Any, default: Any = None, *, timeout: float | timedelta | None = None) -> Any:
     """The value; loaded if it is not there.  `default` if there is none, says the loader."""
     loading, deadline = _loading_of(cache), Deadline(timeout)
-    value = cache._look(key)
+    value = cache._look(key) if loading.refreshes else cache._peek(key)  # Cache.fetch() has looked
     if value is MISSING:
         keys = {cache._key(key): key}
         value = _in_threads(loading, "fetch").load(cache, keys, deadline).popitem()[1]
@@ -254,7 +254,7 @@ def invalidate(cache: Any, key: Any) -> bool:
 
 def _add_absent(cache: Any, options: Options, key: Any, ttl: float) -> None:
     taken, lease = cache._lease_take(key, math.ceil(options.load_timeout * 1000))
-    if taken > 0 and cache._look(key) is MISSING:
+    if taken > 0 and cache._peek(key) is MISSING:
         cache._lease_store(key, ABSENT, lease, ttl=ttl)
     elif taken > 0:
         cache._lease_end(lease)

@@ -853,16 +853,9 @@ class Wanted:
         self._foreign.clear()
 
     def _look_in_cache(self) -> None:
-        sought = {name: key for name, key in self.missing.items() if not self.anew or name in self._loaded}
-        keys = list(sought.values())
-        if len(keys) > 1 and len(set(keys)) == len(keys):
-            there = self._cache._look_many(keys)
-            for name, key in sought.items():
-                if key in there:
-                    self._find_if_there(name, there[key])
-        else:  # 1 and True are two keys here, but one in a dict
-            for name, key in sought.items():
-                self._find_if_there(name, self._cache._look(key))
+        for name, key in list(self.missing.items()):
+            if not self.anew or name in self._loaded:
+                self._find_if_there(name, self._cache._peek(key))
 
     def _find_if_there(self, name: bytes, value: Any) -> None:
         if value is not MISSING and (value is not ABSENT or self._absence):

@@ -196,6 +196,7 @@ static inline void exercise_cache(forebay_cache *cache, unsigned sets)
     (void)!forebay_pop(cache, "b", 1, &sink);
     (void)!forebay_scan(cache, &cursor, 100, exercise_visit, NULL);
     (void)!forebay_export(cache, &cursor, 100, exercise_export, NULL);
+    (void)!forebay_peek(cache, "b", 1, &sink);
     exercise_leases(cache);
     (void)forebay_invalidate_tag(cache, "a", 1);
     (void)forebay_len(cache);

@@ -20,7 +20,7 @@ typedef struct taking {
 static int is_there(const taking *t, const core_key *key)
 {
     forebay_kind kind;
-    int found = cache_find_kind_bytes(t->self, key->data, key->length, &kind);
+    int found = cache_peek_kind(t->self, key->data, key->length, &kind);
     return found == 1 && kind == FOREBAY_KIND_ABSENT ? t->absence : found;
 }
 

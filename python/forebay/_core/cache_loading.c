@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cache: loading what is missing.  Hits of fetch() are here, and what
- * forebay._loading needs: looks and leases. */
+ * forebay._loading needs: leases.  Looks: cache_looks.c. */
 #include "cache_methods.h"
 #include "keys.h"
 #include "leased_store.h"
@@ -8,29 +8,6 @@
 #include "store_options.h"
 
 #define LOADING "forebay._loading"
-
-/* ---- looks ---- */
-
-PyObject *cache_look(PyObject *object, PyObject *key)
-{
-    cache_object *self = (cache_object *)object;
-    PyObject *value = NULL;
-    if (cache_look_up(self, key, &value) < 0 || value != NULL)
-        return value;
-    forebay_kind kind;
-    int found = cache_find_kind(self, key, &kind);
-    if (found < 0)
-        return NULL;
-    return Py_NewRef(found == 1 && kind == FOREBAY_KIND_ABSENT ? self->state->absent : self->state->missing);
-}
-
-PyObject *cache_look_many(PyObject *object, PyObject *keys)
-{
-    if (!PyList_CheckExact(keys))
-        return PyErr_Format(PyExc_TypeError, "_look_many() takes a list of keys");
-    cache_object *self = (cache_object *)object;
-    return cache_find_many(self, keys, self->state->absent);
-}
 
 PyObject *cache_ttl_left(PyObject *object, PyObject *argument)
 {

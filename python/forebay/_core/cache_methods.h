@@ -26,8 +26,8 @@ int cache_parse_get(PyObject *const *arguments, Py_ssize_t count, PyObject *name
                     PyObject **fallback);
 /* 1: the key has an entry, of this kind; 0: none; -1: exception. */
 int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind);
-/* The same for a key's bytes. */
-int cache_find_kind_bytes(cache_object *self, const void *key, size_t key_length, forebay_kind *kind);
+/* The same for a key's bytes, by a look that leaves nothing behind. */
+int cache_peek_kind(cache_object *self, const void *key, size_t key_length, forebay_kind *kind);
 /* 1: stored; 0: not, because of the mode; -1: exception. */
 int cache_store(cache_object *self, PyObject *key, PyObject *value, const forebay_set_options *options);
 /* Set the exception for a write that failed. */
@@ -218,6 +218,7 @@ PyObject *cache_take(cache_object *self, struct value_out *out);
     "Remove a key: True if there was one.  What is being loaded for it is not stored."
 #define CACHE_LOOK_DOC "_look($self, key, /)\n--\n\nThe value, MISSING, or ABSENT where absence was noted."
 #define CACHE_LOOK_MANY_DOC "_look_many($self, keys, /)\n--\n\nA dict of what there is, and ABSENT where absence was noted."
+#define CACHE_PEEK_DOC "_peek($self, key, /)\n--\n\n_look() that counts neither as a get nor as a use of the entry."
 #define CACHE_TTL_LEFT_DOC "_ttl_left($self, key, /)\n--\n\nMilliseconds; None: for ever; -1: no entry."
 #define CACHE_KEY_DOC "_key($self, key, /)\n--\n\nThe bytes of a key."
 #define CACHE_LEASE_TAKE_DOC                                                                                 \
@@ -242,6 +243,7 @@ PyObject *cache_prime(PyObject *self, PyObject *const *arguments, Py_ssize_t cou
 PyObject *cache_invalidate(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
 PyObject *cache_look(PyObject *self, PyObject *key);
 PyObject *cache_look_many(PyObject *self, PyObject *keys);
+PyObject *cache_peek(PyObject *self, PyObject *key);
 PyObject *cache_ttl_left(PyObject *self, PyObject *key);
 PyObject *cache_key_bytes(PyObject *self, PyObject *key);
 PyObject *cache_lease_take(PyObject *self, PyObject *arguments, PyObject *keywords);

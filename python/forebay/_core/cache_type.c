@@ -247,7 +247,8 @@ static PyObject *cache_subscript(PyObject *object, PyObject *key)
     return value != NULL ? value : core_raise_miss(((cache_object *)object)->state, key);
 }
 
-int cache_find_kind_bytes(cache_object *self, const void *key, size_t key_length, forebay_kind *kind)
+/* As cache_find_kind() for a key's bytes. */
+static int find_kind_bytes(cache_object *self, const void *key, size_t key_length, forebay_kind *kind)
 {
     forebay_cache *cache = cache_handle(self);
     forebay_status status = FOREBAY_CLOSED;
@@ -267,7 +268,7 @@ int cache_find_kind(cache_object *self, PyObject *key, forebay_kind *kind)
     core_key encoded;
     if (core_key_encode(&self->state->types, key, &encoded) < 0)
         return -1;
-    int found = cache_find_kind_bytes(self, encoded.data, encoded.length, kind);
+    int found = find_kind_bytes(self, encoded.data, encoded.length, kind);
     core_key_clear(&encoded);
     return found;
 }
@@ -494,6 +495,7 @@ static PyMethodDef cache_methods[] = {
     { "invalidate", VECTOR(cache_invalidate), CACHE_INVALIDATE_DOC },
     { "_look", cache_look, METH_O, CACHE_LOOK_DOC },
     { "_look_many", cache_look_many, METH_O, CACHE_LOOK_MANY_DOC },
+    { "_peek", cache_peek, METH_O, CACHE_PEEK_DOC },
     { "_ttl_left", cache_ttl_left, METH_O, CACHE_TTL_LEFT_DOC },
     { "_key", cache_key_bytes, METH_O, CACHE_KEY_DOC },
     { "_lease_take", (PyCFunction)(void (*)(void))cache_lease_take, METH_VARARGS | METH_KEYWORDS, CACHE_LEASE_TAKE_DOC },
