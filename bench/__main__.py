@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|tiers|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|peers|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|tiers|report] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -25,6 +25,7 @@ import traces
 
 PARTS = {
     "speed": run.main,
+    "peers": run.list_peers,
     "traces": traces.main,
     "memoize": memoized.main,
     "records": records.main,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import dataset
+import peer_servers
 import stopping
 from forebay.testing import servers
 from report import Table, as_text
@@ -296,7 +297,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     stopping.end_on_sigterm()
-    folder = Path(tempfile.mkdtemp(prefix="forebay-traces-", dir="/dev/shm"))
+    folder = peer_servers.let_pass(Path(tempfile.mkdtemp(prefix="forebay-traces-", dir="/dev/shm")))
     try:
         runner = Runner(options.program, folder)
         facts = write_sizes(folder / "sizes")
