@@ -509,6 +509,21 @@ def traces_section() -> str:
     return section("Miss ratios", command, traces.lead(outcome), traces.tables(outcome))
 
 
+PLOTS = {
+    "latency": "p50 and p99 of a get and of a set, by peer",
+    "memory": "memory of 1 to 8 workers, by peer",
+    "miss_ratio": "miss ratio by the size of the cache, on recorded traces, beside other policies",
+    "staleness": "how far behind reads were, with dicts, with Forebay, and with a tier",
+}
+
+
+def plots_section() -> str:
+    """The plots that are in docs/plots: `make plots` makes them of bench/results.json."""
+    folder = DOCUMENT.parent.parent / "plots"
+    there = [f"![{words}](../plots/{name}.svg)\n" for name, words in PLOTS.items() if (folder / f"{name}.svg").exists()]
+    return "\n".join(["## Plots", "", "```sh", "make plots", "```", "", *there]) if there else ""
+
+
 INTRODUCTION = """# Measurements
 
 Written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; not edited by hand.
@@ -521,8 +536,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
-    options.output.write_text("\n".join([INTRODUCTION, *sections]))
+    sections = [plots_section(), demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    options.output.write_text("\n".join([INTRODUCTION, *filter(None, sections)]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class Memcached(Peer):
 class Pymemcache(Memcached):
     name = "pymemcache, server on the other core"
     packages = ("pymemcache",)
-    mode = "unix socket, Client without a serializer"
+    mode = "unix socket, Client without a serializer; sets do not wait for the answer, its default"
 
     def __init__(self, place: Place) -> None:
         self.client = Client(str(memcached_socket(place.folder)))

@@ -9,9 +9,9 @@ ROOM = 2000  # bytes for each record and its pickling
 
 
 class SharedMemoryDictionary(Peer):
-    name = "shared-memory-dict"
+    name = "shared-memory-dict, 200 records"
     packages = ("shared-memory-dict",)
-    mode = "200 records only: each get decodes the pickle of the whole dict, each set writes it anew"
+    mode = "not the whole set: each get decodes the pickle of the whole dict, each set writes it anew"
     shares = "a block of shared memory with one pickle"
     lacks = "reads of one entry; locks between processes unless an environment variable asks for them; eviction, expiry"
     most = 200
