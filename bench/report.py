@@ -90,6 +90,12 @@ class Speed:
         return min(self.figure(op, peer) for peer in peers)
 
 
+PEERS_LEAD = (
+    "What Forebay is measured beside, all in one run. Each has room for all records, but where it says otherwise, and is asked by the function that its users would call; what it shares and lacks "
+    "is said, as a cache of one process and a server are no substitutes for each other."
+)
+
+
 def peers_table(about: list[dict[str, str]], absent: dict[str, str]) -> Table:
     rows = [[row[name] for name in ("peer", "version", "mode", "shares", "lacks")] for row in about]
     rows += [[module, "not installed", reason, "", ""] for module, reason in absent.items()]
@@ -204,7 +210,7 @@ def target_table(speed: Speed) -> Table:
 
 def speed_tables(outcome: dict[str, Any]) -> list[Table]:
     speed = Speed(outcome)
-    tables = [peers_table(outcome["peers"], outcome["absent"]), *(op_table(speed, op) for op in OP_TITLES)]
+    tables = [op_table(speed, op) for op in OP_TITLES]
     tables += [two_table(speed), memory_table(speed)]
     if outcome["library"]:
         tables.append(library_table(outcome["library"]))
@@ -312,6 +318,13 @@ def demo_section() -> str:
             f"after every worker has read every record once; Python {outcome['python']}."]  # fmt: skip
     tables = [demo_table(outcome), cold_start_table(outcome["cold_start"]), stampede_table(outcome["stampede"])]
     return section("The main job", command, lead, tables)
+
+
+def peers_section() -> str:
+    outcome = read("speed.json")
+    if outcome is None:
+        return missing("Peers", "python bench peers")
+    return section("Peers", "python bench peers", [PEERS_LEAD], [peers_table(outcome["peers"], outcome["absent"])])
 
 
 def speed_section() -> str:
@@ -536,7 +549,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [plots_section(), demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    sections = [plots_section(), demo_section(), peers_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
     options.output.write_text("\n".join([INTRODUCTION, *filter(None, sections)]))
 
 

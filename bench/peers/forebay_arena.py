@@ -12,7 +12,7 @@ class ForebayRaw(Peer):
     packages = ("forebay",)
     mode = "codec=None, room for all records"
     shares = "a mapped file"
-    lacks = "other systems than Linux"
+    lacks = "other systems than Linux; the same object handed out again"
     may_miss = True
     codec: str | None = None
     room = 1.3  # of keys and values: metadata, padding and the segments kept free come on top
