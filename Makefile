@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin: tools/setup provides what is needed, the rest is in tools/, meson and pip.
-.PHONY: help build wheels demo docs test test-cassandra bench soak fuzz clean
+.PHONY: help build wheels demo docs test test-cassandra bench plots soak fuzz clean
 
 help:
 	@echo 'make demo    four workers on real data, with and without the arena: memory, cold start, stampede'
@@ -9,6 +9,7 @@ help:
 	@echo 'make test    everything that is tested; SECTIONS="unit python" for some of it'
 	@echo 'make test-cassandra   what needs a Cassandra node, which takes Java; make test does it where there is one'
 	@echo 'make bench   side by side with its peers'
+	@echo 'make plots   docs/plots of bench/results.json, which python bench results makes of what was measured'
 	@echo 'make soak    the long versions of the proof; hours'
 	@echo 'make fuzz    fuzz targets, SECONDS=600 each'
 	@echo 'make build   library and command in build/release, wheel in build/venv'
@@ -44,6 +45,10 @@ test-cassandra:
 bench: build
 	tools/setup test bench
 	build/venv/bin/python bench $(ARGS)
+
+plots: build
+	tools/setup bench
+	build/venv/bin/python bench plot bench/results.json -o docs/plots
 
 soak:
 	tools/setup build test

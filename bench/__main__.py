@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python bench [speed|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|tiers|report] [options]`: one part, or all of them in turn.
+"""`python bench [speed|peers|traces|memoize|records|codecs|compression|loading|pools|buffers|batches|tiers|report|results|plot] [options]`: one part, or all of them in turn.
 
 Without a part the options are those of speed; traces are left out where the
 environment's TRACES names no folder.
@@ -16,15 +16,18 @@ import codecs_run
 import compression
 import loading
 import memoized
+import plot
 import pools
 import records
 import report
+import results
 import run
 import tiers
 import traces
 
 PARTS = {
     "speed": run.main,
+    "peers": run.list_peers,
     "traces": traces.main,
     "memoize": memoized.main,
     "records": records.main,
@@ -36,6 +39,8 @@ PARTS = {
     "batches": batches.main,
     "tiers": tiers.main,
     "report": report.main,
+    "results": results.main,
+    "plot": plot.main,
 }
 
 

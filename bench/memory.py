@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dataset
-from peers import Place, all_peers
+from peers import Peer, Place, all_peers
 from timing import median
 
 COLLECTIONS = 5
@@ -56,7 +56,8 @@ def collect_ms() -> float:
     return median(spans)
 
 
-def hold(orders: dict[str, Any]) -> dict[str, Any]:
+def hold(orders: dict[str, Any]) -> tuple[Peer, dict[str, Any]]:
+    """The peer, which is to be kept, and what it costs."""
     path, _ = dataset.paths(orders["kind"])
     place = Place(Path(orders["folder"]), orders["count"], orders["bytes"])
     kind = all_peers()[orders["peer"]]
@@ -68,7 +69,7 @@ def hold(orders: dict[str, Any]) -> dict[str, Any]:
     gc.enable()
     peer.ready()
     found = sum(peer.get(peer.key(key)) is not None for key, _ in records(path))
-    return {
+    return peer, {
         "private_bytes": private_bytes(without=peer.files()) - before,
         "file_bytes": peer.file_bytes(), "found": found,
         "collect_empty_ms": empty_ms, "collect_ms": collect_ms(),
@@ -76,7 +77,7 @@ def hold(orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    result = hold(json.loads(sys.argv[1]))
+    _peer, result = hold(json.loads(sys.argv[1]))
     print(json.dumps(result), flush=True)
     sys.stdin.readline()  # the others are still measuring: what is shared must stay shared
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from timing import median
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
-DOCUMENT = BUILD.parent.parent / "docs" / "measurements.md"
+DOCUMENT = BUILD.parent.parent / "docs" / "internals" / "measurements.md"
 RAW, DICT, PACKED, LMDB = "forebay, bytes", "forebay, dict", "forebay, packed", "lmdb, one long transaction"
 REDIS = ("redis-py, server on the same core", "redis-py, server on the other core")
 OP_TITLES = {
@@ -33,6 +33,7 @@ class Table(NamedTuple):
     header: list[str]
     rows: list[list[str]]
     note: str = ""
+    is_prose: bool = False  # cells are words, not figures
 
 
 def as_text(table: Table) -> str:
@@ -40,7 +41,7 @@ def as_text(table: Table) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
 
     def line_of(cells: list[str]) -> str:
-        first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
+        first, *rest = (cell.ljust(w) if i == 0 or table.is_prose else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
         return "  ".join([first, *rest]).rstrip()
 
     ruled = [line_of(table.header), "-" * (sum(widths) + 2 * len(widths) - 2), *map(line_of, table.rows)]
@@ -49,7 +50,7 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     lines = [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
-    lines.append("|---|" + "--:|" * (len(table.header) - 1))
+    lines.append("|---|" + ("---|" if table.is_prose else "--:|") * (len(table.header) - 1))
     lines += ["| " + " | ".join(row) + " |" for row in table.rows]
     return "\n".join(lines + (["", table.note] if table.note else [])) + "\n"
 
@@ -89,14 +90,26 @@ class Speed:
         return min(self.figure(op, peer) for peer in peers)
 
 
+PEERS_LEAD = (
+    "What Forebay is measured beside, all in one run. Each has room for all records, but where it says otherwise, and is asked by the function that its users would call; what it shares and lacks "
+    "is said, as a cache of one process and a server are no substitutes for each other."
+)
+
+
+def peers_table(about: list[dict[str, str]], absent: dict[str, str]) -> Table:
+    rows = [[row[name] for name in ("peer", "version", "mode", "shares", "lacks")] for row in about]
+    rows += [[module, "not installed", reason, "", ""] for module, reason in absent.items()]
+    return Table("What is compared", ["", "version", "how it is used here", "processes share", "what it has not"], rows, is_prose=True)
+
+
 def op_table(speed: Speed, op: str) -> Table:
     rows = []
+    base = speed.figure(op, "dict") if "dict" in speed.peers(op) else None
     for peer in speed.peers(op):
-        base = speed.figure(op, "dict")
         mean = speed.figure(op, peer)
         tail = us(speed.figure(op, peer, "p999_ns")) if op == "set" else ""
         row = [peer, us(mean), us(speed.figure(op, peer, "p50_ns")), us(speed.figure(op, peer, "p99_ns"))]
-        rows.append(row + ([tail] if op == "set" else []) + [f"{mean / base:.1f}"])
+        rows.append(row + ([tail] if op == "set" else []) + ["" if base is None else f"{mean / base:.1f}"])
     header = ["", "mean us", "p50 us", "p99 us"] + (["p99.9 us"] if op == "set" else []) + ["mean / dict"]
     note = "p50 and p99 are of whole batches, divided by 100." if op == "get_many" else ""
     return Table(OP_TITLES[op], header, rows, note)
@@ -104,24 +117,25 @@ def op_table(speed: Speed, op: str) -> Table:
 
 def two_table(speed: Speed) -> Table:
     rows = []
+    base = speed.figure("two processes", "dict", "scaling") if "dict" in speed.peers("two processes") else None
     for peer in speed.peers("two processes"):
         both, scaling = (speed.figure("two processes", peer, key) for key in ("both_per_second", "scaling"))
-        base = speed.figure("two processes", "dict", "scaling")
-        rows.append([peer, f"{both:,.0f}", f"{scaling:.3f}", f"{scaling / base:.3f}"])
+        rows.append([peer, f"{both:,.0f}", f"{scaling:.3f}", "" if base is None else f"{scaling / base:.3f}"])
     return Table("Two processes at once, gets over the whole set",
                  ["", "gets/s together", "together / sum of each alone", "the same, over dict's"], rows)  # fmt: skip
 
 
 def memory_table(speed: Speed) -> Table:
     rows = []
+    counts = sorted({row["workers"] for row in speed.rows if row["op"] == "memory"})
     for peer in speed.peers("memory"):
-        for workers in (1, 4):
+        for workers in counts:
             total, private, files, collect, empty = (
                 speed.figure("memory", peer, key, workers=workers)
                 for key in ("bytes", "private_bytes", "file_bytes", "collect_ms", "collect_empty_ms")
             )
-            base = speed.figure("memory", "dict of dicts", "bytes", workers=workers)
-            rows.append([peer, str(workers), mib(total), mib(private), mib(files), f"1/{base / total:.1f}",
+            of_dicts = f"1/{speed.figure('memory', 'dict of dicts', 'bytes', workers=workers) / total:.1f}" if "dict of dicts" in speed.peers("memory") else ""
+            rows.append([peer, str(workers), mib(total), mib(private), mib(files), of_dicts,
                          f"{collect:.2f}", f"{empty:.2f}"])  # fmt: skip
     header = ["", "workers", "MiB", "private MiB", "file MiB", "of dicts of dicts", "gc.collect() ms", "before, empty, ms"]
     return Table("Memory with the whole set held and read once, and the collector", header, rows,
@@ -304,6 +318,13 @@ def demo_section() -> str:
             f"after every worker has read every record once; Python {outcome['python']}."]  # fmt: skip
     tables = [demo_table(outcome), cold_start_table(outcome["cold_start"]), stampede_table(outcome["stampede"])]
     return section("The main job", command, lead, tables)
+
+
+def peers_section() -> str:
+    outcome = read("speed.json")
+    if outcome is None:
+        return missing("Peers", "python bench peers")
+    return section("Peers", "python bench peers", [PEERS_LEAD], [peers_table(outcome["peers"], outcome["absent"])])
 
 
 def speed_section() -> str:
@@ -501,6 +522,21 @@ def traces_section() -> str:
     return section("Miss ratios", command, traces.lead(outcome), traces.tables(outcome))
 
 
+PLOTS = {
+    "latency": "p50 and p99 of a get and of a set, by peer",
+    "memory": "memory of 1 to 8 workers, by peer",
+    "miss_ratio": "miss ratio by the size of the cache, on recorded traces, beside other policies",
+    "staleness": "how far behind reads were, with dicts, with Forebay, and with a tier",
+}
+
+
+def plots_section() -> str:
+    """The plots that are in docs/plots: `make plots` makes them of bench/results.json."""
+    folder = DOCUMENT.parent.parent / "plots"
+    there = [f"![{words}](../plots/{name}.svg)\n" for name, words in PLOTS.items() if (folder / f"{name}.svg").exists()]
+    return "\n".join(["## Plots", "", "```sh", "make plots", "```", "", *there]) if there else ""
+
+
 INTRODUCTION = """# Measurements
 
 Written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; not edited by hand.
@@ -513,8 +549,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
-    sections = [demo_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
-    options.output.write_text("\n".join([INTRODUCTION, *sections]))
+    sections = [plots_section(), demo_section(), peers_section(), speed_section(), memoize_section(), loading_section(), pools_section(), batches_section(), tiers_section(), records_section(), codecs_section(), compression_section(), traces_section()]
+    options.output.write_text("\n".join([INTRODUCTION, *filter(None, sections)]))
 
 
 if __name__ == "__main__":

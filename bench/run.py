@@ -24,17 +24,22 @@ from typing import Any
 
 import dataset
 import memory
+import peer_servers
 import report
 import stopping
 from forebay.testing import servers
-from peers import Peer, all_peers
+from peers import SHARED_MEMORY, Peer, absent, all_peers
 from timing import median
 
 HERE = Path(__file__).resolve().parent
 BATCH_OPS = ("get", "hot", "get_many")
 TOGETHER = ("dict", "forebay, bytes", "dict of dicts", "forebay, dict", "lmdb, one long transaction")
-MEMORY = ("dict of dicts", "dict", "lmdb, one long transaction", "redis-py, server on the other core",
-          "lmdb + zstd by the client", "redis-py + zstd by the client", "forebay, bytes", "forebay, dict", "forebay, packed")  # fmt: skip
+MEMORY = (
+    "dict of dicts", "dict", "cachebox.LRUCache", "theine.Cache", "UltraDict", "multiprocessing.Manager dict",
+    "lmdb, one long transaction", "sqlite3", "diskcache", "pymemcache, server on the other core", "redis-py, server on the other core",
+    "redis-py, client-side cache", "lmdb + zstd by the client", "redis-py + zstd by the client",
+    "forebay, bytes", "forebay, dict", "forebay, packed",
+)  # fmt: skip
 EVICTING = "forebay, evicting"
 
 
@@ -70,24 +75,31 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def place_server(server: servers.Server, peer: type[Peer], cpus: list[int]) -> None:
-    if peer.server_cpu is not None:
-        server.run_on({cpus[peer.server_cpu % len(cpus)]})
+def chosen_peers(options: argparse.Namespace) -> dict[str, type[Peer]]:
+    return {name: peer for name, peer in all_peers().items() if not options.only or name in options.only}
 
 
-def round_of_speed(worker: Process, server: servers.Server, found: dict[str, type[Peer]], options: argparse.Namespace, turn: int) -> list[dict[str, Any]]:
+Servers = dict[str, servers.Server]
+
+
+def place_server(running: Servers, peer: type[Peer], cpus: list[int]) -> None:
+    if peer.server is not None:
+        running[peer.server].run_on({cpus[peer.server_cpu % len(cpus)]})
+
+
+def round_of_speed(worker: Process, running: Servers, found: dict[str, type[Peer]], options: argparse.Namespace, turn: int) -> list[dict[str, Any]]:
     rows = []
     for op in BATCH_OPS:
         for name, peer in found.items():
-            if name == EVICTING:
+            if name == EVICTING or (op == "get_many" and not peer.has_batches):
                 continue
-            place_server(server, peer, options.cpus)
+            place_server(running, peer, options.cpus)
             figures = worker.ask(do="measure", peer=name, op=op, turn=turn, seconds=options.seconds)
             rows.append({"op": op, "peer": name, "round": turn, **figures})
     for name, peer in found.items():
         if not peer.can_set:
             continue
-        place_server(server, peer, options.cpus)
+        place_server(running, peer, options.cpus)
         figures = worker.ask(do="measure_set", peer=name, turn=turn, seconds=options.seconds)
         rows.append({"op": "set", "peer": name, "round": turn, **figures})
     return rows
@@ -107,6 +119,8 @@ def go_together(workers: list[Process], peer: str, turn: int, seconds: float) ->
 def round_of_two(workers: list[Process], options: argparse.Namespace, turn: int) -> list[dict[str, Any]]:
     rows = []
     for name in TOGETHER:
+        if options.only and name not in options.only:
+            continue
         alone = [go_together([worker], name, turn, options.seconds) for worker in workers]
         both = go_together(workers, name, turn, options.seconds)
         rows.append({"op": "two processes", "peer": name, "round": turn, "alone_per_second": median(alone),
@@ -115,10 +129,10 @@ def round_of_two(workers: list[Process], options: argparse.Namespace, turn: int)
 
 
 def measure_speed(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    found = all_peers()
+    found = chosen_peers(options)
     with ExitStack() as stack:
-        server = servers.start_redis(folder)
-        stack.callback(server.close)
+        kinds = sorted({peer.server for peer in found.values() if peer.server is not None})
+        running = {kind: stack.enter_context(peer_servers.start(kind, folder)) for kind in kinds}
         names = list(found)
         workers = []
         for number, cpu in enumerate((options.cpus[0], options.cpus[-1])):
@@ -135,7 +149,7 @@ def measure_speed(options: argparse.Namespace, folder: Path) -> list[dict[str, A
         rows = []
         for turn in range(options.rounds):
             progress(f"round {turn + 1} of {options.rounds}")
-            rows += round_of_speed(workers[0], server, found, options, turn)
+            rows += round_of_speed(workers[0], running, found, options, turn)
             rows += round_of_two(workers, options, turn)
         return rows
 
@@ -145,10 +159,13 @@ def measure_speed(options: argparse.Namespace, folder: Path) -> list[dict[str, A
 
 def measure_memory(options: argparse.Namespace, folder: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for count in (1, 4):
+    chosen = chosen_peers(options)
+    for count in options.workers:
         for name in MEMORY:
+            if name not in chosen:
+                continue
             progress(f"memory: {name}, {count} worker{'s' * (count > 1)}")
-            inner = Path(tempfile.mkdtemp(dir=folder))
+            inner = peer_servers.let_pass(Path(tempfile.mkdtemp(dir=folder)))
             rows.append({"op": "memory", "peer": name, "workers": count, **hold(name, count, options, inner, facts)})
             shutil.rmtree(inner)
     return rows
@@ -159,9 +176,9 @@ def hold(name: str, count: int, options: argparse.Namespace, folder: Path, facts
               "bytes": facts["value_bytes"] + int(facts["mean_key_bytes"] * facts["records"])}  # fmt: skip
     with ExitStack() as stack:
         server, server_before = None, 0
-        if all_peers()[name].server_cpu is not None:
-            server = servers.start_redis(folder)
-            stack.callback(server.close)
+        kind = all_peers()[name].server
+        if kind is not None:
+            server = stack.enter_context(peer_servers.start(kind, folder))
             server_before = memory.private_bytes(str(server.process.pid))
         results = []
         for number in range(count):
@@ -209,17 +226,27 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4, help="of each peer's turn at an operation")
+    parser.add_argument("--only", action="append", metavar="PEER", help="measure this peer and those of other --only; ratios need dict and dict of dicts")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="processes that hold the set when memory is counted (default 1 2 4 8)")
     parser.add_argument("--data", choices=sorted(dataset.DOCUMENTS), default="regions")
     parser.add_argument("--quick", action="store_true", help="two short rounds: does it run at all?")
     parser.add_argument("--library", type=Path, default=dataset.BUILD.parent / "release" / "bench" / "bench_c",
                         help="the built bench_c")  # fmt: skip
     parser.add_argument("--output", type=Path, default=dataset.BUILD / "speed.json")
     options = parser.parse_args()
+    unknown = set(options.only or ()) - set(all_peers())
+    if unknown:
+        parser.error(f"no such peer here: {', '.join(sorted(unknown))}; there are: {'; '.join(all_peers())}")
     if options.quick:
         options.rounds, options.seconds = 2, 0.05
     options.cpus = sorted(os.sched_getaffinity(0))[:2]
     options.entries = {}
     return options
+
+
+def list_peers() -> None:
+    """`python bench peers`: what is compared, how it is used, and what is not installed."""
+    print(report.as_markdown(report.peers_table([peer.about() for peer in all_peers().values()], absent())))
 
 
 def main() -> None:
@@ -229,7 +256,7 @@ def main() -> None:
     progress("making the data set")
     facts = dataset.load(options.data).facts
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="forebay-bench-", dir="/dev/shm"))
+    folder = peer_servers.let_pass(Path(tempfile.mkdtemp(prefix="forebay-bench-", dir="/dev/shm")))
     try:
         inner = folder / "speed"
         inner.mkdir()
@@ -239,9 +266,12 @@ def main() -> None:
         library = measure_library(options, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for block in SHARED_MEMORY.glob(f"*{folder.name}-*"):  # of processes that were killed
+            block.unlink()
     outcome = {
-        "command": "make bench", "arguments": sys.argv[1:], "machine": about, "data": facts, "rounds": options.rounds,
-        "seconds_per_turn": options.seconds, "entries": options.entries, "rows": rows, "library": library,
+        "command": "make bench", "date": time.strftime("%Y-%m-%d"), "arguments": sys.argv[1:], "machine": about, "data": facts, "rounds": options.rounds,
+        "peers": [peer.about() for peer in chosen_peers(options).values()],
+        "absent": absent(), "seconds_per_turn": options.seconds, "entries": options.entries, "rows": rows, "library": library,
         "total_seconds": round(time.monotonic() - began),
     }  # fmt: skip
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dataset
+import peer_servers
 import stopping
 from forebay.testing import servers
 from report import Table, as_text
@@ -113,6 +115,11 @@ def reference(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
                 point = points.setdefault((row["trace"], row["cache_fraction"]), {"capacity": int(row["cache_size"]), "policies": {}})
                 point["policies"][row["policy"]] = float(row["miss_ratio"])
     return points
+
+
+def reference_points(folder: Path) -> list[dict[str, Any]]:
+    """What is known of all sizes that are looked at, those that are too small to be measured, too."""
+    return [{"trace": trace, "fraction": fraction, **point} for (trace, fraction), point in reference(folder).items() if fraction in FRACTIONS]
 
 
 def equal_entries(options: argparse.Namespace, runner: Runner) -> list[dict[str, Any]]:
@@ -296,12 +303,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     stopping.end_on_sigterm()
-    folder = Path(tempfile.mkdtemp(prefix="forebay-traces-", dir="/dev/shm"))
+    folder = peer_servers.let_pass(Path(tempfile.mkdtemp(prefix="forebay-traces-", dir="/dev/shm")))
     try:
         runner = Runner(options.program, folder)
         facts = write_sizes(folder / "sizes")
         mean = facts["mean_value_bytes"] + OVERHEAD
-        outcome: dict[str, Any] = {"command": "make bench", "data": facts, "limit": options.limit, "repeats": options.repeats, "equal_entries": [], "equal_memory": []}
+        outcome: dict[str, Any] = {"command": "make bench", "date": time.strftime("%Y-%m-%d"), "reference": reference_points(options.traces), "data": facts, "limit": options.limit, "repeats": options.repeats, "equal_entries": [], "equal_memory": []}
         if options.part != "memory":
             outcome["equal_entries"] = equal_entries(options, runner)
         if options.part != "entries":

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,13 @@ class Worker:
         for name in self.names:
             peer = self.peers[name] = found[name](self.place)
             if fill_shared or not peer.shared:
-                peer.fill(zip(self.data.keys, self.data.values))
+                peer.fill(islice(zip(self.data.keys, self.data.values), peer.most))
             peer.ready()
 
     def touch(self, peer: str) -> int:
         """Read the whole set once: maps its pages; returns how many were there."""
         store = self.peers[peer]
-        return sum(store.get(store.key(key)) is not None for key in self.keys)
+        return sum(store.get(store.key(key)) is not None for key in self.keys[: store.most])
 
     def check(self, store: Peer, indices: list[int]) -> None:
         for index in indices[:CHECKED]:
@@ -67,16 +68,21 @@ class Worker:
     def indices(self, turn: int, length: int) -> list[int]:
         return dataset.zipf_indices(len(self.keys), length, 1 + 2 * turn + self.number).tolist()
 
+    def indices_for(self, store: Peer, turn: int, length: int) -> list[int]:
+        """Of the records that it was given."""
+        chosen = self.indices(turn, length)
+        return chosen if store.most is None else [index % store.most for index in chosen]
+
     # each returns a callable of one argument, its arguments, and keys per call
 
     def plan_get(self, store: Peer, turn: int, length: int) -> tuple[Callable, list, int]:
-        chosen = self.indices(turn, length)
+        chosen = self.indices_for(store, turn, length)
         self.check(store, chosen)
         native = {index: store.key(self.keys[index]) for index in set(chosen)}
         return store.get, [native[index] for index in chosen], 1
 
     def plan_hot(self, store: Peer, turn: int, length: int) -> tuple[Callable, list, int]:
-        hot = list(dict.fromkeys(self.indices(turn, 20 * HOT_KEYS)))[:HOT_KEYS]
+        hot = list(dict.fromkeys(self.indices_for(store, turn, 20 * HOT_KEYS)))[:HOT_KEYS]
         self.check(store, hot)
         keys = [store.key(self.keys[index]) for index in hot]
         for key in keys:
@@ -120,7 +126,7 @@ class Worker:
     def measure_set(self, peer: str, turn: int, seconds: float, length: int = SEQUENCE) -> dict[str, float]:
         store = self.peers[peer]
         store.before_sets(zip(self.data.keys, self.data.values))
-        chosen = self.indices(turn, length)
+        chosen = self.indices_for(store, turn, length)
         values = {index: store.value(self.data.values[index]) for index in set(chosen)}
         pairs = [(store.key(self.keys[index]), values[index]) for index in chosen]
         with timing.collector_off():

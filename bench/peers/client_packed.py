@@ -32,6 +32,8 @@ class ByClient:
 
 class LmdbPacked(ByClient, LmdbLongTransaction):
     name = "lmdb + zstd by the client"
+    packages = ("lmdb", "zstandard")
+    mode = "one transaction for all gets, each value decompressed with a dictionary"
 
     def save(self, dictionary):
         super().fill([("dictionary", dictionary)])
@@ -50,6 +52,8 @@ class LmdbPacked(ByClient, LmdbLongTransaction):
 
 class RedisPacked(ByClient, RedisOtherCore):
     name = "redis-py + zstd by the client"
+    packages = ("redis", "hiredis", "zstandard")
+    mode = "unix socket, each value decompressed with a dictionary"
 
     def save(self, dictionary):
         self.client.set("dictionary", dictionary)

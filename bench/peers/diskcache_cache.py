@@ -6,6 +6,10 @@ from peers import Peer, Place, blocks, one_by_one
 
 class DiskCache(Peer):
     name = "diskcache"
+    packages = ("diskcache",)
+    mode = "Cache, in /dev/shm, size_limit above all records"
+    shares = "files: SQLite, large values beside it"
+    lacks = "reads of many keys at once"
 
     def __init__(self, place: Place) -> None:
         self.path = place.folder / "diskcache"

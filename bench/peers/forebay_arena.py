@@ -9,6 +9,10 @@ FIRST = 20_000  # records that a dictionary is trained from
 
 class ForebayRaw(Peer):
     name = "forebay, bytes"
+    packages = ("forebay",)
+    mode = "codec=None, room for all records"
+    shares = "a mapped file"
+    lacks = "other systems than Linux; the same object handed out again"
     may_miss = True
     codec: str | None = None
     room = 1.3  # of keys and values: metadata, padding and the segments kept free come on top
@@ -42,20 +46,19 @@ class ForebayRaw(Peer):
 
 class ForebayDecoded(ForebayRaw):
     name = "forebay, dict"
+    mode = "codec=None, room for all records, each value decoded"
     decoded = True
 
 
 class ForebayEvicting(ForebayRaw):
-    """Has room for a quarter of the set, so that every set has to evict."""
-
     name = "forebay, evicting"
+    mode = "codec=None, room for a quarter of the records: every set has to evict"
     room = 0.25
 
 
 class ForebayPacked(ForebayRaw):
-    """As a cache is by default: all values packed, but for those that are hit often."""
-
     name = "forebay, packed"
+    mode = "as a cache is by default: all values packed, but for those that are hit often"
     room = 0.56
     codec = "auto"
 

@@ -5,9 +5,9 @@ from peers import Peer, Place, one_by_one
 
 
 class LruCache(Peer):
-    """Holds everything: what is measured is a hit."""
-
     name = "functools.lru_cache"
+    mode = "maxsize = all records: what is measured is a hit"
+    lacks = "expiry, sets, removal of one entry"
     shared = False
     can_set = False
 

@@ -7,6 +7,10 @@ from peers import Peer, Place, blocks
 
 class LmdbTransactionPerGet(Peer):
     name = "lmdb, transaction per get"
+    packages = ("lmdb",)
+    mode = "writemap, no sync; each get begins and ends a transaction"
+    shares = "a mapped file"
+    lacks = "eviction, expiry; one writer at a time"
 
     def __init__(self, place: Place) -> None:
         self.path = place.folder / self.name.replace(" ", "-")
@@ -44,9 +48,9 @@ class LmdbTransactionPerGet(Peer):
 
 
 class LmdbLongTransaction(LmdbTransactionPerGet):
-    """Reads the state it found when it began; sets are those of the other."""
-
     name = "lmdb, one long transaction"
+    mode = "writemap, no sync; one transaction for all gets"
+    lacks = "what others write after it began; eviction, expiry"
     can_set = False
 
     def ready(self) -> None:
@@ -57,6 +61,8 @@ class LmdbLongTransaction(LmdbTransactionPerGet):
 
 class LmdbMsgpack(LmdbLongTransaction):
     name = "lmdb + msgpack"
+    packages = ("lmdb", "msgpack")
+    mode = "one transaction for all gets, each value decoded"
     decoded = True
 
     def ready(self) -> None:

@@ -4,6 +4,8 @@ from peers import Peer, Place, one_by_one
 
 class Dict(Peer):
     name = "dict"
+    mode = "a dict of bytes in each process"
+    lacks = "bound, eviction, expiry"
     shared = False
 
     def __init__(self, place: Place) -> None:
@@ -14,6 +16,7 @@ class Dict(Peer):
 
 class DictOfDicts(Dict):
     name = "dict of dicts"
+    mode = "a dict of decoded records in each process"
     decoded = True
 
 

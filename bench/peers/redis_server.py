@@ -11,7 +11,11 @@ class RedisOtherCore(Peer):
     """The server runs already; the harness moves it to the CPU before each turn."""
 
     name = "redis-py, server on the other core"
-    server_cpu = 1
+    packages = ("redis", "hiredis")
+    mode = "unix socket, no persistence, no maxmemory"
+    shares = "a server"
+    lacks = "reads without a round trip; readers stop with the server"
+    server = "redis"
 
     def __init__(self, place: Place) -> None:
         self.client = redis.Redis(unix_socket_path=str(place.folder / "redis.sock"))
@@ -30,6 +34,8 @@ class RedisSameCore(RedisOtherCore):
 
 class RedisMsgpack(RedisOtherCore):
     name = "redis-py + msgpack"
+    packages = ("redis", "hiredis", "msgpack")
+    mode = "unix socket, each value decoded"
     decoded = True
 
     def __init__(self, place: Place) -> None:
