@@ -14,9 +14,10 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
+from any_values import scalars, values
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_encoding import exact, scalars, values
+from test_encoding import exact
 
 import forebay
 from forking import fork_to_run, wait_for
