@@ -13,6 +13,7 @@ import pytest
 import redis
 
 import forebay
+from forebay import _shared
 from forebay._loading_options import Options
 from forebay.testing import servers
 from forebay.tiers._envelope import HEAD, PLACEHOLDER, VALUE, head_of, open_envelope
@@ -146,6 +147,25 @@ def test_a_fill_that_ends_after_the_server_was_asked_about_it_is_kept(make, serv
     assert verdict() == "keep"
     verdict.raw.delete(1)
     assert verdict() == "forget"
+
+
+def test_a_write_that_ends_after_the_server_was_asked_about_it_is_kept(make, server, source, monkeypatch):
+    here = make(server.unix_path, source)
+    here.cache.set(1, "old")
+    part = _shared._parts[here.cache].tier
+    store_here, written, may_go_on = part._store_here, threading.Event(), threading.Event()
+
+    def held(*arguments):
+        written.set()
+        assert may_go_on.wait(LONG)
+        store_here(*arguments)
+
+    monkeypatch.setattr(part, "_store_here", held)
+    verdict, thread = Verdict(here, server, 1), threading.Thread(target=lambda: here.cache.set(1, "new"))
+    thread.start()
+    assert written.wait(LONG)
+    assert verdict(lambda: (may_go_on.set(), thread.join())) == "keep"
+    assert verdict.raw.get(1) == "new"
 
 
 KINDS = [None, True, 2**40, -1, 2**80, 1.5, "text", b"bytes", [1, (2, 3)], {"a": {1: 2}}, b"", "", [], "x" * 5000]

@@ -16,7 +16,6 @@ lease is still held, and removed if it is not held after that."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -251,6 +250,10 @@ class Seen:
     mark: Mark
     lease: int | None  # its token
     stored: tuple[int, bytes, float | None] | None  # kind, payload, seconds left
+
+    @classmethod
+    def of(cls, cache: Any, key: Any, mark: Mark) -> Seen:
+        return cls(mark, cache._lease_token(key), cache._stored(key))
 
     @property
     def may_be_kept(self) -> bool:
@@ -733,8 +736,9 @@ class TierOfCache:
     def verdicts(self, store: Store, cache: Any, keys: dict[bytes, Any]) -> dict[bytes, str]:
         """Of keys that changed in the tier, by name: "forget", "keep", or "wait" (somebody here is about to write it: what is here now goes, and it is looked at again).
 
-        What is here is looked at before what is there: of what comes here after that, the tier tells, too."""
-        seen = {name: Seen(mark, cache._lease_token(keys[name]), cache._stored(keys[name])) for name, mark in self._marks.find(list(keys)).items()}
+        What is here is looked at before what is there: of what comes here after that, the tier tells, too.  And again
+        after it, where that is no reason to keep it: it may have been written to the tier before, and here meanwhile."""
+        seen = {name: Seen.of(cache, keys[name], mark) for name, mark in self._marks.find(list(keys)).items()}
         seen = {name: here for name, here in seen.items() if here.may_be_kept}
         verdicts = {name: "forget" for name in keys if name not in seen}
         if not seen:
@@ -743,6 +747,8 @@ class TierOfCache:
         dictionaries = self._dictionaries_for(store, {envelope.digest for envelope in there.values() if envelope.digest})
         for name, here in seen.items():
             verdicts[name] = self._verdict(here, there.get(name), dictionaries)
+            if verdicts[name] != "keep":
+                verdicts[name] = self._verdict(Seen.of(cache, keys[name], here.mark), there.get(name), dictionaries)
         return verdicts
 
     def _dictionaries_for(self, store: Store, digests: set[bytes]) -> dict[bytes, bytes]:
@@ -753,6 +759,8 @@ class TierOfCache:
             return {}
 
     def _verdict(self, here: Seen, there: Envelope | None, dictionaries: dict[bytes, bytes]) -> str:
+        if not here.may_be_kept:
+            return "forget"
         if here.stored is not None and there is not None and there.state == VALUE and self._is_same(here.stored, there, dictionaries):
             return "keep"
         if here.lease is None:
