@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json_tags.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hex.h"
 #include "key_text.h"
 
 static bool fail(fb_json_reader *in, const char *reason)
@@ -45,14 +45,6 @@ static char *take_plain_text(fb_json_reader *in, const char *reason)
     return NULL;
 }
 
-static int digit_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    int letter = tolower((unsigned char)digit);
-    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
 /* A string of hexadecimal digits: its bytes are appended without a header. */
 static bool append_hex(fb_json_reader *in)
 {
@@ -61,10 +53,10 @@ static bool append_hex(fb_json_reader *in)
     if (text == NULL)
         return false;
     for (size_t i = 0; i < digits; i += 2) {
-        int high = digit_value(text[i]), low = digit_value(text[i + 1]); /* '\0' after the last is no digit */
-        if (high < 0 || low < 0)
+        int byte = fb_hex_byte(text + i); /* '\0' after the last is no digit */
+        if (byte < 0)
             return fail(in, "bytes are written in pairs of hexadecimal digits");
-        text[i / 2] = (char)(high << 4 | low);
+        text[i / 2] = (char)byte;
     }
     in->out->length += digits / 2;
     return true;

@@ -2,10 +2,11 @@
 #include "key_text.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "hex.h"
 
 static const char too_long[] = "it is too long, a key takes at most 4095 bytes";
 static_assert(FOREBAY_KEY_MAX == 4095, "the text above says so");
@@ -36,14 +37,6 @@ static const char *encode_str(const char *text, unsigned char *key, size_t *leng
     return NULL;
 }
 
-static int digit_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    int letter = tolower((unsigned char)digit);
-    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
 /* Pairs of hexadecimal digits after the first *length_out bytes of `key`. */
 static const char *append_hex(const char *text, unsigned char *key, size_t *length_out)
 {
@@ -53,10 +46,10 @@ static const char *append_hex(const char *text, unsigned char *key, size_t *leng
     if (digits / 2 > FOREBAY_KEY_MAX - length)
         return too_long;
     for (size_t i = 0; i < digits; i += 2) {
-        int high = digit_value(text[i]), low = digit_value(text[i + 1]);
-        if (high < 0 || low < 0)
+        int byte = fb_hex_byte(text + i);
+        if (byte < 0)
             return "write it in hexadecimal digits, as in 00ff";
-        key[length++] = (unsigned char)(high << 4 | low);
+        key[length++] = (unsigned char)byte;
     }
     *length_out = length;
     return NULL;

@@ -137,7 +137,7 @@ typedef struct arena_row {
     _Atomic uint32_t pins_used;   /* pins from here on were never in use by this owner */
     uint8_t reserved[28];
     /* segment + 1 that an operation keeps from reuse, 0 = none; sequentially
-     * consistent stores, pairing with the look of fb_segment_reusable() */
+     * consistent stores, pairing with the look of fb_segment_held() */
     _Alignas(64) _Atomic uint32_t hazards[ROW_LANES][LANE_HAZARDS];
     /* sampled accesses, written by the owner, drained by whoever runs the policy */
     _Alignas(64) _Atomic uint64_t samples_written;

@@ -2,6 +2,7 @@
 """What tests of loading share: loaders that can be held, calls in threads, interrupts at any line."""
 
 import linecache
+import sys
 import threading
 import time
 
@@ -143,3 +144,16 @@ def interrupt_at(number, interrupt=Stop):
         return trace
 
     return trace, lambda: left > 0
+
+
+def interrupted_at(number, call, interrupt=Stop):
+    """Run the call with an interrupt at its n-th step, as interrupt_at() counts them; False: it has not so many."""
+    trace, not_reached = interrupt_at(number, interrupt)
+    sys.settrace(trace)
+    try:
+        call()
+    except interrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return not not_reached()

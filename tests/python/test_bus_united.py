@@ -3,6 +3,7 @@
 
 import threading
 
+import psycopg
 import pytest
 import redis
 
@@ -11,8 +12,6 @@ from buses import Machines, until
 from forebay.buses import install_trigger
 from forebay.testing.proxy import Proxy
 from forebay.tiers._tier import Unusable
-
-psycopg = pytest.importorskip("psycopg")
 
 pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
 

@@ -3,13 +3,12 @@
 
 import asyncio
 import contextlib
-import sys
 import threading
 
 import forebay
 import pytest
 from forebay import _loading, _loading_tasks
-from loading_calls import LONG, arena, interrupt_at  # arena: a fixture
+from loading_calls import LONG, arena, interrupted_at  # arena: a fixture
 from loading_in_tasks import Blocking, Loader, assert_nothing_is_left, eventually, run, settled  # run: a fixture
 
 
@@ -320,15 +319,7 @@ def test_an_interrupt_at_any_line_leaves_nothing_that_others_wait_for(arena, kin
         cache.clear()
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda loop, context: None)
-        trace, not_reached = interrupt_at(number, CtrlC)
-        sys.settrace(trace)
-        try:
-            loop.run_until_complete(asyncio.wait_for(cache.afetch_many([1, 2]), LONG))
-        except CtrlC:
-            pass
-        finally:
-            sys.settrace(None)
-        ended = not_reached()
+        ended = not interrupted_at(number, lambda: loop.run_until_complete(asyncio.wait_for(cache.afetch_many([1, 2]), LONG)), CtrlC)
         result = asyncio.run(asyncio.wait_for(cache.afetch_many([1, 2, 3]), LONG))
         assert result == {1: 10, 2: 20, 3: 30}
         end_loop(loop)

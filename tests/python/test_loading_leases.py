@@ -13,11 +13,10 @@ from loading_calls import (  # arena: a fixture
     LONG,
     Call,
     Loader,
-    Stop,
     arena,
     assert_nothing_is_left,
     eventually,
-    interrupt_at,
+    interrupted_at,
     tell_of_waits,
 )
 
@@ -220,15 +219,7 @@ def test_an_interrupt_at_any_line_loses_no_lease_of_many(arena):
         number += 1
         cache = arena.cache(f"c{number % 7}", load_many=lambda keys: [key * 10 for key in keys], load_timeout=60)
         cache.clear()
-        trace, not_reached = interrupt_at(number)
-        sys.settrace(trace)
-        try:
-            cache.fetch_many([1, 2])
-        except Stop:
-            pass
-        finally:
-            sys.settrace(None)
-        ended = not_reached()
+        ended = not interrupted_at(number, lambda: cache.fetch_many([1, 2]))
         assert_nothing_is_left(cache, 1, 2)
     assert number > 100
 

@@ -4,7 +4,6 @@
 import contextvars
 import gc
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -21,7 +20,7 @@ from loading_calls import (  # arena: a fixture
     arena,
     assert_nothing_is_left,
     eventually,
-    interrupt_at,
+    interrupted_at,
     waiters,
 )
 
@@ -374,7 +373,6 @@ def test_a_cache_that_loads_is_freed_with_its_last_reference(arena):
 
 @pytest.mark.parametrize("kind", ["load", "load_many"])
 def test_an_interrupt_at_any_line_leaves_nothing_that_others_wait_for(arena, kind):
-    """A lease may be left, between the call that takes it and the line that keeps it: until load_timeout."""
     number = 0
     ended = False
     while not ended:
@@ -392,15 +390,7 @@ def test_an_interrupt_at_any_line_leaves_nothing_that_others_wait_for(arena, kin
             return key * 10
 
         loader.answer = load_and_be_joined
-        trace, not_reached = interrupt_at(number)
-        sys.settrace(trace)
-        try:
-            cache.fetch_many([1, 2])
-        except Stop:
-            pass
-        finally:
-            sys.settrace(None)
-        ended = not_reached()
+        ended = not interrupted_at(number, lambda: cache.fetch_many([1, 2]))
         for call in joined:
             assert call.result() in (10, 30)
         assert Call(cache.fetch_many, [1, 2, 3]).result() == {1: 10, 2: 20, 3: 30}
@@ -417,15 +407,7 @@ def test_an_interrupt_at_any_line_of_a_refresh_leaves_it_to_others(arena, kind):
         loader = Loader(lambda key: "new")
         cache = arena.cache(f"c{number % 7}", ttl=60, stale=30, load_timeout=0.05, **{kind: getattr(loader, kind)})
         cache.set_many({1: "old", 2: "old"}, ttl=20)
-        trace, not_reached = interrupt_at(number)
-        sys.settrace(trace)
-        try:
-            cache.fetch_many([1, 2])
-        except Stop:
-            pass
-        finally:
-            sys.settrace(None)
-        ended = not_reached()
+        ended = not interrupted_at(number, lambda: cache.fetch_many([1, 2]))
         eventually(lambda: cache.fetch_many([1, 2]) == {1: "new", 2: "new"})
         assert Call(cache.refresh, 1).result() == "new"
     assert number > 50

@@ -43,9 +43,9 @@ def raw(server):
 
 @pytest.fixture
 def server(memcached_server):
-    yield memcached_server
     with raw(memcached_server) as client:
-        client.flush_all(noreply=False)
+        client.flush_all(noreply=False)  # whatever tests of other files left
+    return memcached_server
 
 
 @pytest.fixture
