@@ -169,6 +169,7 @@ static void print_json(const arena_facts *facts)
     fb_json_end_array(&json);
     fb_limits_write(&json, &facts->limits);
     fb_channels_write(&json, &facts->channels);
+    fb_tiers_write(&json, &facts->tiers);
     fb_json_end_object(&json);
     fb_json_end(&json);
 }
@@ -289,6 +290,7 @@ static void print_text(const arena_facts *facts)
     print_caches(facts);
     fb_limits_print(&facts->limits);
     fb_channels_print(&facts->channels);
+    fb_tiers_print(&facts->tiers);
 }
 
 static int run(const fb_arguments *arguments)
@@ -319,10 +321,11 @@ static int run(const fb_arguments *arguments)
 const fb_command fb_cmd_stat = {
     .name = "stat",
     .synopsis = "PATH [--trust] [--json | --prometheus] [--color WHEN]",
-    .summary = "show an arena: its processes, caches, hit ratios, limits, channels, memory",
+    .summary = "show an arena: its processes, caches, hit ratios, limits, tiers, memory",
     .details = "Show the arena PATH: size, segments, metadata, huge pages, the processes that have it\n"
                "open (this command among them), its caches, its limits with who holds permits of them\n"
-               "and who waits, its channels with who listens. Counters are since the arena was made.\n\n"
+               "and who waits, its channels with who listens, its tiers with who leaves them out.\n"
+               "Counters are since the arena was made.\n\n"
                "With --prometheus the figures are printed in the text format 0.0.4 of Prometheus, as\n"
                "docs/metrics.md lists them; this command is not counted then. Counters begin at 0\n"
                "again when the arena is made anew, or a cache is dropped and made again: a reset.\n"

@@ -279,7 +279,7 @@ const fb_command fb_cmd_top = {
     .synopsis = "PATH [--interval SECONDS] [--once | --batch] [--color WHEN] [...]",
     .summary = "watch an arena: operations, hit ratios, memory, processes, pools",
     .details = "Watch the arena PATH on the terminal: operations and hit ratio over time, what memory is\n"
-               "taken by, caches, processes, limits of pools, channels. The key ? lists the keys, q quits.\n"
+               "taken by, caches, processes, limits of pools, channels, tiers. The key ? lists the keys, q quits.\n"
                "Nothing that others wait for is taken, and no get is counted; it takes one row, as every\n"
                "process that has the arena open.\n\n"
                "--once waits for one interval and prints a screen; --batch prints one after each interval.\n"

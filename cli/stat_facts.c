@@ -43,7 +43,8 @@ forebay_status fb_arena_facts_gather(forebay_arena *arena, bool brief, arena_fac
     gather_rows(arena, facts);
     gather_caches(arena, facts);
     fb_channels_gather(arena, &facts->channels);
-    return fb_limits_gather(arena, &facts->info, &facts->limits);
+    status = fb_limits_gather(arena, &facts->info, &facts->limits);
+    return status != FOREBAY_OK ? status : fb_tiers_gather(arena, &facts->info, &facts->tiers);
 }
 
 void fb_arena_facts_free(arena_facts *facts)
@@ -51,6 +52,7 @@ void fb_arena_facts_free(arena_facts *facts)
     free(facts->rows);
     free(facts->caches);
     fb_limits_free(&facts->limits);
+    fb_tiers_free(&facts->tiers);
 }
 
 uint32_t fb_segments_with_entries(const forebay_arena_info *info)

@@ -9,6 +9,7 @@
 
 #include "stat_channels.h"
 #include "stat_limits.h"
+#include "stat_tiers.h"
 
 /* All that is printed, gathered first. */
 typedef struct arena_facts {
@@ -21,6 +22,7 @@ typedef struct arena_facts {
     uint32_t cache_count;
     limits_facts limits;
     channels_facts channels;
+    tiers_facts tiers;
 } arena_facts;
 
 /* Gather all but the path; `brief`: the arena's info is that of forebay_arena_get_brief_info().

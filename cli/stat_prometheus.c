@@ -114,6 +114,7 @@ static void print_arena(const char *arena, const arena_facts *facts)
         { "forebay_arena_limits", "Limits in the arena.", facts->limits.count },
         { "forebay_arena_limits_max", "Most limits that the arena can hold.", facts->limits.most },
         { "forebay_arena_channels", "Channels in the arena.", facts->channels.count },
+        { "forebay_arena_tiers", "Tiers that the arena keeps account of.", facts->tiers.count },
         { "forebay_arena_leases_held", "Keys that are being loaded.", info->leases_held },
         { "forebay_arena_leases_max", "Most keys that can be loaded at once, about.", info->leases },
         { "forebay_arena_format_version", "Version of the format of the file.", info->format_version },
@@ -225,6 +226,43 @@ static void print_channels(const char *arena, const channels_facts *facts)
         print_sample(listeners, arena, "channel", facts->channels[i].name, fb_channel_listeners(&facts->channels[i]));
 }
 
+/* ---- tiers ---- */
+
+static void print_tiers(const char *arena, const tiers_facts *facts)
+{
+    static const struct {
+        const char *name, *kind, *help;
+        size_t figure; /* where it is in forebay_tier_info */
+        bool is_wide;  /* 64 bits, not 32 */
+    } families[] = {
+#define COUNT(count) offsetof(forebay_tier_info, counts) + (count) * sizeof(uint64_t), true
+        { "forebay_shared_tier_hits_total", COUNTER, "Keys that a tier had, of all processes.", COUNT(FOREBAY_TIER_HITS) },
+        { "forebay_shared_tier_misses_total", COUNTER, "Keys that a tier did not have, of all processes.",
+          COUNT(FOREBAY_TIER_MISSES) },
+        { "forebay_shared_tier_stored_total", COUNTER, "Values stored in a tier, of all processes.", COUNT(FOREBAY_TIER_STORED) },
+        { "forebay_shared_tier_errors_total", COUNTER, "Calls of a tier that failed, of all processes.",
+          COUNT(FOREBAY_TIER_ERRORS) },
+        { "forebay_shared_tier_skipped_total", COUNTER, "Calls that were not made, as a tier was left alone.",
+          COUNT(FOREBAY_TIER_SKIPPED) },
+        { "forebay_shared_tier_opened_total", COUNTER, "How often a process began to leave a tier alone.",
+          COUNT(FOREBAY_TIER_OPENED) },
+#undef COUNT
+        { "forebay_shared_tier_users", GAUGE, "Handles of the arena, of living processes, that use a tier.",
+          offsetof(forebay_tier_info, users), false },
+        { "forebay_shared_tier_left_out", GAUGE, "Of them, those that leave it alone.", offsetof(forebay_tier_info, left_out), false },
+        { "forebay_shared_tier_not_stored", GAUGE, "Of them, those that ask it and store nothing in it.",
+          offsetof(forebay_tier_info, not_stored), false },
+    };
+    for (size_t f = 0; f < COUNT_OF(families); f++) {
+        begin_family(families[f].name, families[f].kind, families[f].help);
+        for (uint32_t i = 0; i < facts->count; i++) {
+            const char *figure = (const char *)&facts->tiers[i].info + families[f].figure;
+            print_sample(families[f].name, arena, "tier", facts->tiers[i].info.name,
+                         families[f].is_wide ? *(const uint64_t *)(const void *)figure : *(const uint32_t *)(const void *)figure);
+        }
+    }
+}
+
 void fb_prometheus_print(const arena_facts *facts)
 {
     char *real = realpath(facts->path, NULL); /* NULL: it is gone since */
@@ -233,5 +271,6 @@ void fb_prometheus_print(const arena_facts *facts)
     print_caches(arena, facts);
     print_limits(arena, &facts->limits);
     print_channels(arena, &facts->channels);
+    print_tiers(arena, &facts->tiers);
     free(real);
 }

@@ -107,6 +107,30 @@ static bool follow_caches(top_model *model, const top_look *look)
     return true;
 }
 
+static const forebay_tier_info *find_tier(const tiers_facts *tiers, const char *name)
+{
+    for (uint32_t i = 0; i < tiers->count; i++)
+        if (strcmp(tiers->tiers[i].info.name, name) == 0)
+            return &tiers->tiers[i].info;
+    return NULL;
+}
+
+/* As of caches: one that was not there at the look before began at 0. */
+static void follow_tiers(top_model *model, const top_look *look)
+{
+    static const forebay_tier_info nothing;
+    const tiers_facts *tiers = &look->facts.tiers;
+    for (uint32_t i = 0; i < tiers->count; i++) {
+        const forebay_tier_info *now = &tiers->tiers[i].info, *before = find_tier(&model->look.facts.tiers, now->name);
+        if (before == NULL)
+            before = &nothing;
+        model->tiers[i] = isnan(model->seconds) ? (top_tier_rates){ NAN, NAN } : (top_tier_rates){
+            .hits = rate(now->counts[FOREBAY_TIER_HITS], before->counts[FOREBAY_TIER_HITS], model->seconds),
+            .misses = rate(now->counts[FOREBAY_TIER_MISSES], before->counts[FOREBAY_TIER_MISSES], model->seconds),
+        };
+    }
+}
+
 static void add_total(top_model *model)
 {
     model->total = isnan(model->seconds) ? unknown : (top_rates){ 0 };
@@ -159,6 +183,8 @@ static size_t processes_most(const arena_facts *facts)
     size_t most = facts->row_count + facts->channels.count * FB_LISTENERS_MAX;
     for (uint32_t i = 0; i < facts->limits.count; i++)
         most += facts->limits.limits[i].share_count;
+    for (uint32_t i = 0; i < facts->tiers.count; i++)
+        most += facts->tiers.tiers[i].user_count;
     return most;
 }
 
@@ -169,6 +195,12 @@ static void add_permits(top_model *model, const limit_facts *limit)
         process->held += limit->shares[i].held;
         process->waiting += limit->shares[i].waiting;
     }
+}
+
+static void add_tier_users(top_model *model, const tier_facts *tier)
+{
+    for (uint32_t i = 0; i < tier->user_count; i++)
+        process_of(model, tier->users[i].pid)->tiers_left_out += (tier->users[i].use & FOREBAY_TIER_LEFT_OUT) != 0;
 }
 
 static int compare_pids(const void *a, const void *b)
@@ -192,6 +224,8 @@ static bool add_processes(top_model *model)
         for (size_t k = 0; k < FB_LISTENERS_MAX; k++)
             if (facts->channels.channels[i].pids[k] != 0)
                 process_of(model, facts->channels.channels[i].pids[k])->listens = true;
+    for (uint32_t i = 0; i < facts->tiers.count; i++)
+        add_tier_users(model, &facts->tiers.tiers[i]);
     qsort(model->processes, model->process_count, sizeof(*model->processes), compare_pids);
     return true;
 }
@@ -202,6 +236,7 @@ bool fb_model_add(top_model *model, const top_look *look, bool continues)
     bool is_first = model->caches == NULL;
     model->seconds = continues && !is_first && seconds > 0 ? seconds : NAN;
     bool followed = follow_caches(model, look);
+    follow_tiers(model, look);
     fb_look_free(&model->look);
     model->look = *look;
     if (!followed || !add_processes(model))

@@ -32,6 +32,7 @@ typedef struct top_process {
     uint32_t rows, dead_rows;
     uint32_t held, waiting; /* permits of all limits */
     bool listens;           /* to a channel */
+    uint32_t tiers_left_out;
     bool is_self;
 } top_process;
 
@@ -44,6 +45,11 @@ typedef struct top_memory {
     double free;
 } top_memory;
 
+/* Of a tier: keys asked for per second, and those of them that it had. */
+typedef struct top_tier_rates {
+    double hits, misses;
+} top_tier_rates;
+
 typedef struct top_model {
     top_look look;
     double seconds;    /* between the last two looks; NAN before the second */
@@ -51,6 +57,7 @@ typedef struct top_model {
     uint32_t cache_count;
     top_process *processes; /* by pid */
     uint32_t process_count;
+    top_tier_rates tiers[FOREBAY_TIERS_MAX]; /* of those of the look */
     top_memory memory;
     top_rates total;
     top_history operations; /* gets, sets and deletes of all caches, per second */

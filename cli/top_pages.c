@@ -40,22 +40,38 @@ static int draw_curves(top_canvas *canvas, int y, int lines, const char *label, 
     return y + lines;
 }
 
-/* Processes at the left, limits and channels one below the other at the right. */
+/* Lines for each of those who want some: one each in turn, until all are given. */
+static void share_lines(int lines, const int *wanted, int *given, int count)
+{
+    for (int before = -1; lines > 0 && lines != before;) {
+        before = lines;
+        for (int i = 0; i < count && lines > 0; i++)
+            if (given[i] < wanted[i]) {
+                given[i]++;
+                lines--;
+            }
+    }
+}
+
+/* Processes at the left; limits, channels and tiers one below the other at the right. */
 static void draw_bottom(top_canvas *canvas, top_area area, const top_model *model)
 {
     int left = area.width / 2 - 1, right_x = area.x + left + 2, right = area.width - left - 2;
-    int channels = lesser(fb_panel_channels_lines(model), greater(area.height / 2, 2));
-    int limits = lesser(fb_panel_limits_lines(model), area.height - channels);
-    channels = lesser(fb_panel_channels_lines(model), area.height - limits);
+    int wanted[] = { fb_panel_limits_lines(model), fb_panel_channels_lines(model), fb_panel_tiers_lines(model) };
+    int given[] = { 0, 0, 0 }, y = area.y;
+    share_lines(area.height, wanted, given, 3);
     fb_panel_processes(canvas, (top_area){ area.x, area.y, left, area.height }, model);
-    fb_panel_limits(canvas, (top_area){ right_x, area.y, right, limits }, model);
-    fb_panel_channels(canvas, (top_area){ right_x, area.y + limits, right, channels }, model);
+    fb_panel_limits(canvas, (top_area){ right_x, y, right, given[0] }, model);
+    y += given[0];
+    fb_panel_channels(canvas, (top_area){ right_x, y, right, given[1] }, model);
+    y += given[1];
+    fb_panel_tiers(canvas, (top_area){ right_x, y, right, given[2] }, model);
 }
 
 static int bottom_lines(const top_model *model)
 {
     return greater(fb_panel_processes_lines(model),
-                   fb_panel_limits_lines(model) + fb_panel_channels_lines(model));
+                   fb_panel_limits_lines(model) + fb_panel_channels_lines(model) + fb_panel_tiers_lines(model));
 }
 
 /* Caches get what the lists below do not need, and half of the lines at least. */

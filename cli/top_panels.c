@@ -13,6 +13,8 @@
 #define COLUMN_WIDTH 8 /* with the blank before it */
 #define BAR_LEAST 8
 #define CURVE_LEAST 10
+#define TIER_USERS_WIDTH 10
+#define TIER_HIT_WIDTH 8 /* with a blank before it and two after it */
 
 /* One line for "none", so that an empty list is seen to be one. */
 static int lines_of(uint32_t count)
@@ -40,8 +42,15 @@ int fb_panel_channels_lines(const top_model *model)
     return lines_of(model->look.facts.channels.count);
 }
 
+int fb_panel_tiers_lines(const top_model *model)
+{
+    return model->look.facts.tiers.count != 0 ? lines_of(model->look.facts.tiers.count) : 0;
+}
+
 static void heading(top_canvas *canvas, top_area area, const char *text)
 {
+    if (area.height == 0)
+        return;
     fb_canvas_style(canvas, (top_area){ area.x, area.y, area.width, 1 }, TOP_HEADING);
     fb_canvas_text(canvas, area.x, area.y, area.width, TOP_HEADING, text);
 }
@@ -176,13 +185,15 @@ void fb_panel_caches(top_canvas *canvas, top_area area, const top_model *model, 
     free(order);
 }
 
-/* What there is to say of a process beside its numbers. */
+/* What there is to say of a process beside its numbers; what may be cut off comes last. */
 static void describe_process(const top_process *process, char *text, size_t size)
 {
-    char dead[24] = "";
+    char dead[24] = "", tiers[32] = "";
     if (process->dead_rows != 0)
         snprintf(dead, sizeof(dead), "  %u dead", process->dead_rows);
-    snprintf(text, size, "%s%s%s", process->listens ? "  listens" : "", dead,
+    if (process->tiers_left_out != 0)
+        snprintf(tiers, sizeof(tiers), "  %u tier%s out", process->tiers_left_out, process->tiers_left_out == 1 ? "" : "s");
+    snprintf(text, size, "%s%s%s%s", dead, tiers, process->listens ? "  listens" : "",
              process->is_self ? "  this one" : "");
 }
 
@@ -252,4 +263,78 @@ void fb_panel_channels(top_canvas *canvas, top_area area, const top_model *model
         fb_canvas_text(canvas, area.x + name + 3, y, area.width - name - 3,
                        fb_channel_listeners(channel) == 0 ? TOP_BAD : TOP_PLAIN, text);
     }
+}
+
+/* Without the scheme of a URL, which says less than the room it takes. */
+static const char *short_name(const char *name)
+{
+    const char *after = strstr(name, "://");
+    return after != NULL && after[3] != '\0' ? after + 3 : name;
+}
+
+static top_style style_of_tier(const forebay_tier_info *tier)
+{
+    if (tier->users == 0)
+        return TOP_DIM;
+    if (tier->left_out != 0)
+        return TOP_BAD;
+    return tier->not_stored != 0 ? TOP_WARNING : TOP_PLAIN;
+}
+
+/* "4, 1 out" */
+static void describe_users(const forebay_tier_info *tier, char *text, size_t size)
+{
+    if (tier->users == 0)
+        snprintf(text, size, "nobody");
+    else if (tier->left_out != 0)
+        snprintf(text, size, "%u, %u out", tier->users, tier->left_out);
+    else if (tier->not_stored != 0)
+        snprintf(text, size, "%u, %u read", tier->users, tier->not_stored);
+    else
+        snprintf(text, size, "%u", tier->users);
+}
+
+/* Where the parts of a line of the list of tiers stand. */
+typedef struct tier_lines {
+    int name_width;
+    int hit_end; /* 0: there is no room for it */
+    int users_x;
+} tier_lines;
+
+static tier_lines lay_out_tiers(top_area area)
+{
+    tier_lines lines = { .users_x = area.x + area.width - TIER_USERS_WIDTH };
+    lines.name_width = area.width - 2 - TIER_USERS_WIDTH - TIER_HIT_WIDTH;
+    if (lines.name_width >= NAME_LEAST)
+        lines.hit_end = lines.users_x - 2;
+    else
+        lines.name_width += TIER_HIT_WIDTH - 1;
+    return lines;
+}
+
+static void draw_tier(top_canvas *canvas, int x, int y, const tier_lines *lines, const forebay_tier_info *tier,
+                      const top_tier_rates *rates)
+{
+    char text[32], percent[TOP_TEXT];
+    double asked = rates->hits + rates->misses;
+    fb_canvas_text(canvas, x + 2, y, lines->name_width, TOP_PLAIN, short_name(tier->name));
+    if (lines->hit_end != 0)
+        fb_canvas_right(canvas, lines->hit_end, y, TOP_PLAIN, fb_top_percent(asked > 0 ? rates->hits / asked : NAN, percent));
+    describe_users(tier, text, sizeof(text));
+    fb_canvas_text(canvas, lines->users_x, y, TIER_USERS_WIDTH, style_of_tier(tier), text);
+}
+
+void fb_panel_tiers(top_canvas *canvas, top_area area, const top_model *model)
+{
+    const tiers_facts *tiers = &model->look.facts.tiers;
+    if (area.height == 0)
+        return;
+    tier_lines lines = lay_out_tiers(area);
+    heading(canvas, area, "  TIER");
+    if (lines.hit_end != 0)
+        fb_canvas_right(canvas, lines.hit_end, area.y, TOP_HEADING, "HIT");
+    fb_canvas_text(canvas, lines.users_x, area.y, TIER_USERS_WIDTH, TOP_HEADING, "USED BY");
+    uint32_t shown = lines_shown(canvas, area, tiers->count);
+    for (uint32_t i = 0; i < shown; i++)
+        draw_tier(canvas, area.x, area.y + 1 + (int)i, &lines, &tiers->tiers[i].info, &model->tiers[i]);
 }

@@ -11,6 +11,7 @@
 #include <forebay/lease.h>
 #include <forebay/limit.h>
 #include <forebay/status.h>
+#include <forebay/tier.h>
 #include <forebay/version.h>
 
 #endif

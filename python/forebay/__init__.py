@@ -82,6 +82,8 @@ from forebay._types import (
     LimitShare,
     ObjectPoolStats,
     RowInfo,
+    TierInfo,
+    TierUser,
 )
 from forebay._write_batches import Written, awrite_batches, write_batches
 
@@ -177,6 +179,8 @@ __all__ = [
     "RowInfo",
     "SharedCache",
     "SizeWarning",
+    "TierInfo",
+    "TierUser",
     "TimeoutError",
     "TooBigError",
     "TooManyRequestsError",

@@ -55,6 +55,27 @@ class ChannelInfo(TypedDict):
     listeners: list[int]
 
 
+class TierUser(TypedDict):
+    """How one process uses a tier: it leaves it out, or stores nothing in it."""
+
+    pid: int
+    left_out: bool
+    not_stored: bool
+
+
+class TierInfo(TypedDict):
+    """Of one tier in Arena.tiers(): counts over all processes, seconds since one last began to leave it out."""
+
+    hits: int
+    misses: int
+    stored: int
+    errors: int
+    skipped: int
+    opened: int
+    last_left_out: float | None
+    processes: list[TierUser]
+
+
 class LimitInfo(TypedDict):
     """What pools with host_max= share, as Arena.limits() tells it."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    from forebay import Arena, CacheStats, ChannelInfo, LimitInfo
+    from forebay import Arena, CacheStats, ChannelInfo, LimitInfo, TierInfo, TierUser
 
 __all__ = ["Collector", "Family", "Metered", "PoolFigures", "trace"]
 
@@ -90,6 +90,7 @@ _ARENA = (
 _CACHES: Family = ("forebay_arena_caches", "gauge", "Caches in the arena.", ())
 _LIMITS: Family = ("forebay_arena_limits", "gauge", "Limits in the arena.", ())
 _CHANNELS: Family = ("forebay_arena_channels", "gauge", "Channels in the arena.", ())
+_TIERS: Family = ("forebay_arena_tiers", "gauge", "Tiers that the arena keeps account of.", ())
 _SEGMENTS: Family = ("forebay_arena_segments", "gauge", "Segments, by what is in them.", ())
 _ROWS: Family = ("forebay_arena_rows", "gauge", "Handles of the arena, one or more of each process that has it open.", ())
 _CACHE = (
@@ -123,6 +124,24 @@ _CHANNEL_AGE: Family = (
     "forebay_channel_age_seconds", "gauge", "Time since the moment up to which everything was heard over a channel.", (),
 )  # fmt: skip
 _CHANNEL_LISTENERS: Family = ("forebay_channel_listeners", "gauge", "Processes that listen to a channel.", ())
+
+
+_TIER_COUNT: tuple[tuple[str, str, Literal["hits", "misses", "stored", "errors", "skipped", "opened"]], ...] = (
+    ("forebay_shared_tier_hits_total", "Keys that a tier had, of all processes.", "hits"),
+    ("forebay_shared_tier_misses_total", "Keys that a tier did not have, of all processes.", "misses"),
+    ("forebay_shared_tier_stored_total", "Values stored in a tier, of all processes.", "stored"),
+    ("forebay_shared_tier_errors_total", "Calls of a tier that failed, of all processes.", "errors"),
+    ("forebay_shared_tier_skipped_total", "Calls that were not made, as a tier was left alone.", "skipped"),
+    ("forebay_shared_tier_opened_total", "How often a process began to leave a tier alone.", "opened"),
+)
+_TIER_USERS: tuple[tuple[str, str, Callable[[TierUser], bool]], ...] = (
+    ("forebay_shared_tier_users", "Handles of the arena, of living processes, that use a tier.", lambda user: True),
+    ("forebay_shared_tier_left_out", "Of them, those that leave it alone.", lambda user: user["left_out"]),
+    (
+        "forebay_shared_tier_not_stored", "Of them, those that ask it and store nothing in it.",
+        lambda user: user["not_stored"] and not user["left_out"],
+    ),
+)  # fmt: skip
 
 
 class _OfPool(NamedTuple):
@@ -173,11 +192,13 @@ def _place_of(arena: Arena) -> str:
 def _arena_families(arena: Arena) -> Iterator[Family]:
     where = _place_of(arena)
     info, caches, limits, channels, rows = arena.info(), arena.stats(), arena.limits(), arena.channels(), arena.rows()
+    tiers = arena.tiers()
     for gauge in _ARENA:
         yield gauge.name, "gauge", gauge.help, [({"arena": where}, info[gauge.figure] * gauge.factor)]  # type: ignore[literal-required]
     yield *_CACHES[:3], [({"arena": where}, len(caches))]
     yield *_LIMITS[:3], [({"arena": where}, len(limits))]
     yield *_CHANNELS[:3], [({"arena": where}, len(channels))]
+    yield *_TIERS[:3], [({"arena": where}, len(tiers))]
     entries = info["segment_count"] - info["segments_free"] - info["segments_index"]
     yield _by_state(_SEGMENTS, where, entries=entries, index=info["segments_index"], free=info["segments_free"])
     alive = sum(row["alive"] for row in rows)
@@ -185,6 +206,7 @@ def _arena_families(arena: Arena) -> Iterator[Family]:
     yield from _cache_families(where, caches)
     yield from _limit_families(where, limits)
     yield from _channel_families(where, channels)
+    yield from _tier_families(where, tiers)
 
 
 def _by_state(family: Family, where: str, **states: int) -> Family:
@@ -211,6 +233,14 @@ def _channel_families(where: str, channels: Mapping[str, ChannelInfo]) -> Iterat
     yield *_CHANNEL_LISTENERS[:3], [(labels[name], len(channels[name]["listeners"])) for name in labels]
 
 
+def _tier_families(where: str, tiers: Mapping[str, TierInfo]) -> Iterator[Family]:
+    labels = {name: {"arena": where, "tier": _text(name)} for name in sorted(tiers)}
+    for family, help, count in _TIER_COUNT:
+        yield family, "counter", help, [(labels[name], tiers[name][count]) for name in labels]
+    for family, help, counts in _TIER_USERS:
+        yield family, "gauge", help, [(labels[name], sum(map(counts, tiers[name]["processes"]))) for name in labels]
+
+
 def _pool_families(pools: Mapping[str, Callable[[], Mapping[str, int]]]) -> Iterator[Family]:
     figures = {name: stats() for name, stats in pools.items()}
     for row in _POOL:
@@ -222,10 +252,11 @@ def _pool_families(pools: Mapping[str, Callable[[], Mapping[str, int]]]) -> Iter
 def _empty_of_arenas() -> Iterator[Family]:
     for gauge in _ARENA:
         yield gauge.name, "gauge", gauge.help, ()
-    yield from (_CACHES, _LIMITS, _CHANNELS, _SEGMENTS, _ROWS)
+    yield from (_CACHES, _LIMITS, _CHANNELS, _TIERS, _SEGMENTS, _ROWS)
     yield from _cache_families("", {})
     yield from _limit_families("", {})
     yield from _channel_families("", {})
+    yield from _tier_families("", {})
 
 
 class Collector:

@@ -18,7 +18,7 @@
 
 #define ARENA_MAGIC UINT64_C(0x3159414245524f46) /* "FOREBAY1" */
 #define ARENA_FORMING UINT64_C(0x3059414245524f46) /* "FOREBAY0": being formatted, or its creator died: formatted afresh */
-#define ARENA_FORMAT_VERSION 5u
+#define ARENA_FORMAT_VERSION 6u
 #define ARENA_ALIGN 8u /* entries begin at multiples of this; units of locations */
 
 #define ROW_LANES 8u        /* operations one process may have under way at once */
@@ -32,6 +32,8 @@
 #define CACHE_COUNT_MAX 128u /* 7 bits of an entry's tag */
 #define CHANNEL_COUNT 8u
 #define CHANNEL_LISTENERS 2u /* of a channel: while one is replaced, the other goes on */
+#define TIER_COUNT 8u       /* 8 bits each in a row */
+#define TIER_COUNTS 6u
 #define DICTIONARY_SLOTS 64u /* 6 bits of a dictionary's id, a bit each in a segment's record */
 
 /* Where everything is.  Written once at format, covered by the checksum; every
@@ -65,7 +67,7 @@ typedef struct arena_geometry {
     uint32_t permit_count;  /* of each limit, a power of two */
     uint32_t place_count;   /* of each limit, a power of two, at most 64 */
 } arena_geometry;
-static_assert(sizeof(arena_geometry) == 160, "fixed for format 5");
+static_assert(sizeof(arena_geometry) == 160, "fixed for format 6");
 
 /* A channel over which other machines tell what they changed.  `word` = life << 1 |
  * live; the name is written under the table lock before it says live.  What two
@@ -80,7 +82,17 @@ typedef struct arena_channel {
     char name[48];
     uint8_t reserved1[16];
 } arena_channel;
-static_assert(sizeof(arena_channel) == 128, "fixed for format 5");
+static_assert(sizeof(arena_channel) == 128, "fixed for format 6");
+
+/* What all processes have had from a tier, a server that machines share.  `word` = life
+ * << 1 | live; the name is written under the table lock before it says live. */
+typedef struct arena_tier {
+    _Alignas(64) _Atomic uint64_t word;
+    _Atomic uint64_t counts[TIER_COUNTS]; /* forebay_tier_count */
+    _Atomic uint64_t left_out; /* arena ms when a process last began to leave it out; 0: never */
+    char name[64];
+} arena_tier;
+static_assert(sizeof(arena_tier) == 128, "fixed for format 6");
 
 typedef struct arena_superblock {
     /* line 0: identity */
@@ -123,6 +135,7 @@ typedef struct arena_superblock {
     _Atomic uint64_t lease_tokens;                /* given out so far */
 
     arena_channel channels[CHANNEL_COUNT];
+    arena_tier tiers[TIER_COUNT];
 } arena_superblock;
 static_assert(sizeof(arena_superblock) <= 4096, "the superblock is one page");
 
@@ -135,7 +148,10 @@ typedef struct arena_row {
     _Atomic int32_t pid;          /* in that namespace */
     _Atomic uint32_t unlocked;    /* 1: holds no lock, for want of permission: its process alone tells whether it lives */
     _Atomic uint32_t pins_used;   /* pins from here on were never in use by this owner */
-    uint8_t reserved[28];
+    uint8_t reserved0[4];
+    /* byte i: how its owner uses tier i: forebay_tier_use (3 bits), low 5 bits of the tier's life << 3 */
+    _Atomic uint64_t tiers;
+    uint8_t reserved[16];
     /* segment + 1 that an operation keeps from reuse, 0 = none; sequentially
      * consistent stores, pairing with the look of fb_segment_held() */
     _Alignas(64) _Atomic uint32_t hazards[ROW_LANES][LANE_HAZARDS];
@@ -146,7 +162,7 @@ typedef struct arena_row {
     /* first segment + 1 | segments << 32 that views keep from reuse, 0 = none; as hazards */
     _Alignas(64) _Atomic uint64_t pins[ROW_PINS];
 } arena_row;
-static_assert(sizeof(arena_row) == 960, "fixed for format 5");
+static_assert(sizeof(arena_row) == 960, "fixed for format 6");
 
 /* `word` = generation << 40 | life << 8 | live.  The entries of a cache carry
  * its tag, (generation mod 512) << 7 | index: clear() is one compare-and-swap.
@@ -172,7 +188,7 @@ typedef struct arena_cache {
     _Atomic uint64_t channel;    /* that its entries follow: channels.h; 0: none */
     uint8_t reserved1[48];
 } arena_cache;
-static_assert(sizeof(arena_cache) == 256, "fixed for format 5");
+static_assert(sizeof(arena_cache) == 256, "fixed for format 6");
 
 enum counter {
     COUNTER_HITS,

@@ -49,6 +49,7 @@ static void clear_holds(arena_row *row)
     for (uint32_t i = 0; i < ROW_PINS; i++)
         atomic_store(&row->pins[i], 0);
     atomic_store(&row->pins_used, 0);
+    atomic_store(&row->tiers, 0);
     for (uint32_t lane = 0; lane < ROW_LANES; lane++) {
         for (uint32_t i = 0; i < LANE_HAZARDS; i++)
             atomic_store(&row->hazards[lane][i], 0);

@@ -8,6 +8,7 @@
 #include "cache/inspect.h"
 #include "cache/leases.h"
 #include "limit/limits.h"
+#include "tier/tiers.h"
 
 #define REPORTS_MAX 100u
 /* Looks at what seems wrong in a live arena, a millisecond apart; one, once so much
@@ -131,6 +132,7 @@ forebay_status forebay_arena_verify(forebay_arena *arena, void (*report)(void *c
     verify_table(&v, fb_leases_inspect, "leases");
     verify_table(&v, fb_limits_inspect, "limits");
     verify_table(&v, fb_channels_inspect, "channels");
+    verify_table(&v, fb_tiers_inspect, "tiers");
     for (uint32_t i = 0; i < arena->geometry.segment_count; i++)
         verify_segment(&v, i);
     uint64_t word = fb_index_word(arena);

@@ -302,6 +302,38 @@ def test_a_channel_that_nobody_heard_was_never_and_names_are_in_order(run, run_j
         assert line.split() == ["b", "never", "nobody"]
 
 
+def test_tiers_show_with_who_leaves_them_out(run, run_json, path):
+    assert run_json("stat", path)["tiers"] == []
+    assert "tiers" not in run("stat", path).stdout
+    with forebay.open(path) as arena:
+        for name in "bca":
+            assert arena._tier(name).add("hits", 5)
+        assert arena._tier("b").say(True, True) and arena._tier("c").say(False, True)
+        a, b, c = run_json("stat", path)["tiers"]
+        text = run("stat", path).stdout
+    me = os.getpid()
+    assert a == {
+        "name": "a", "hits": 5, "misses": 0, "stored": 0, "errors": 0, "skipped": 0, "opened": 0, "last_left_out_ms": None,
+        "processes": [{"pid": me, "left_out": False, "not_stored": False}],
+    }  # fmt: skip
+    assert b["processes"] == [{"pid": me, "left_out": True, "not_stored": True}] and 0 <= b["last_left_out_ms"] < 60_000
+    assert c["processes"] == [{"pid": me, "left_out": False, "not_stored": True}] and c["last_left_out_ms"] is None
+    assert "tiers       3 of 8" in text
+    of_tiers = text[text.index("tiers  ") :].splitlines()[2:]
+    assert [line.split(maxsplit=6)[6] for line in of_tiers] == ["used by 1", f"left out by 1 of 1: pid {me}", f"only read by 1 of 1: pid {me}"]
+    assert "nobody uses it" in run("stat", path).stdout
+
+
+def test_more_processes_than_a_line_has_are_counted(run, path):
+    arenas = [forebay.open(path) for _ in range(10)]
+    for arena in arenas:
+        assert arena._tier("redis").say(True, False)
+    (line,) = [line for line in run("stat", path).stdout.splitlines() if line.startswith("  redis ")]
+    assert "left out by 10 of 10: " in line and line.count("pid ") == 8 and line.endswith(", and 2 more: --json has them all")
+    for arena in arenas:
+        arena.close()
+
+
 def test_keys_being_loaded_are_counted(run, run_json, path):
     assert run_json("stat", path)["leases_held"] == 0
     with forebay.open(path) as arena:

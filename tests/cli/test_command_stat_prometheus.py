@@ -68,7 +68,7 @@ def test_the_figures_of_an_arena_are_those_of_stat(metrics, run_json, filled):
         "size_bytes": facts["size"], "metadata_bytes": facts["metadata_bytes"], "entry_bytes": facts["entry_bytes"],
         "segment_size_bytes": facts["segment_size"], "index_slots": facts["index_buckets"] * 8,
         "index_slots_used": facts["index_slots_used"], "caches": 2, "caches_max": facts["cache_count"], "limits": 0,
-        "limits_max": facts["limit_count"], "channels": 0, "leases_held": 0, "leases_max": facts["leases"],
+        "limits_max": facts["limit_count"], "channels": 0, "tiers": 0, "leases_held": 0, "leases_max": facts["leases"],
         "format_version": facts["format_version"], "replaced": 0, "huge_pages": facts["huge_pages"], "on_disk": 0,
     }  # fmt: skip
     assert {name: found[f"forebay_arena_{name}",] for name in expected} == expected
@@ -170,6 +170,22 @@ def test_channels_have_who_listens_and_how_long_ago_all_was_heard(metrics, path)
     assert found["forebay_channel_listeners", ("channel", "ne\\x09ws")] == 1
     assert ("forebay_channel_age_seconds", ("channel", "silent")) not in found
     assert found["forebay_channel_listeners", ("channel", "silent")] == 0
+
+
+def test_tiers_have_what_all_processes_had_and_who_leaves_them_out(metrics, path):
+    with forebay.open(path) as arena:
+        tier = arena._tier("redis://127.0.0.1:6379/0")
+        for number, count in enumerate(("hits", "misses", "stored", "errors", "skipped", "opened"), 1):
+            assert tier.add(count, number)
+        assert tier.say(True, False)
+        found = metrics(path)
+    of_it = ("tier", "redis://127.0.0.1:6379/0")
+    assert found["forebay_arena_tiers",] == 1
+    counts = [found[f"forebay_shared_tier_{count}_total", of_it] for count in ("hits", "misses", "stored", "errors", "skipped", "opened")]
+    assert counts == [1, 2, 3, 4, 5, 6]
+    assert [found[f"forebay_shared_tier_{gauge}", of_it] for gauge in ("users", "left_out", "not_stored")] == [1, 1, 0]
+    found = metrics(path)  # it has ended
+    assert found["forebay_shared_tier_users", of_it] == 0 and found["forebay_shared_tier_hits_total", of_it] == 1
 
 
 def test_labels_are_escaped(run, folder):

@@ -18,12 +18,16 @@ import sys, forebay, itertools, select
 arena = forebay.open(sys.argv[1])
 users, pages = arena.cache("users", ttl=300), arena.cache("pages", codec="lz4")
 limit = arena._limit("database", 5, False)
+tier = arena._tier("redis://127.0.0.1:6379/0")
+assert tier.say(sys.argv[2] == "0", False)
 assert limit.take()
 for n in itertools.count():
     if users.get(n % 500) is None:
         users.set(n % 500, {"name": "Ada"})
     if pages.get(n % 50) is None:
         pages.set(n % 50, "<p>a page</p>" * 100)
+    if n % 10 == 0:
+        assert tier.add("misses" if n % 40 == 0 else "hits", 1)
     if n == 1000:
         print("works", flush=True)
     if n % 100 == 0 and select.select([sys.stdin], [], [], 0.001 if n > 1000 else 0)[0]:
@@ -34,11 +38,12 @@ for n in itertools.count():
 @pytest.fixture
 def workers(path):
     """Four processes at work on the arena; their pids."""
-    words = [sys.executable, "-c", WORKER, os.fspath(path)]
     with contextlib.ExitStack() as stack:
         processes = [
-            stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-            for _ in range(4)
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", WORKER, path, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for n in range(4)
         ]
         assert [process.stdout.readline() for process in processes] == ["works\n"] * 4
         yield [process.pid for process in processes]
@@ -82,6 +87,9 @@ def test_a_screen_shows_four_workers_at_work(run, path, workers, width, height):
     assert sum("this one" in line for line in lines) == 1
     (limit,) = [line for line in lines if " database " in line]
     assert limit.endswith(" 4/5") and "█" in limit and "·" in limit
+    (tier,) = [line for line in lines if " 127.0.0.1:" in line]
+    assert re.search(r" 7\d\.\d%  4, 1 out$", tier)
+    assert sum(line.rstrip().endswith("1 tier out") or "1 tier out  " in line for line in lines) == 1
     assert "q quit" in lines[-1]
 
 

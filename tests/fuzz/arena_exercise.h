@@ -222,6 +222,23 @@ static inline void exercise_caches(forebay_arena *arena)
     (void)forebay_cache_rooms(arena, 1, 512, rooms, 4, &part);
 }
 
+static inline void exercise_tiers(forebay_arena *arena)
+{
+    forebay_tier_info info;
+    forebay_tier_user users[4];
+    static const char *const names[] = {"redis", "left", "absent"}; /* the first two are in the sound arena */
+    for (uint32_t i = 0; i < 16 && forebay_tier_at(arena, i, &info); i++)
+        (void)forebay_tier_users(arena, info.name, users, 4);
+    for (unsigned i = 0; i < 3; i++) {
+        forebay_tier *tier = NULL;
+        if (forebay_tier_open(arena, names[i], &tier, NULL) != FOREBAY_OK)
+            continue;
+        (void)!forebay_tier_say(tier, FOREBAY_TIER_USED | FOREBAY_TIER_LEFT_OUT);
+        (void)!forebay_tier_add(tier, FOREBAY_TIER_HITS, UINT64_MAX);
+        forebay_tier_close(tier);
+    }
+}
+
 /* Open by path and use it; returns the status of opening. */
 static inline forebay_status exercise_arena(const char *path, unsigned sets, bool guard)
 {
@@ -242,6 +259,7 @@ static inline forebay_status exercise_arena(const char *path, unsigned sets, boo
     (void)forebay_arena_rows(arena, rows, 64);
     exercise_limits(arena);
     exercise_channels(arena);
+    exercise_tiers(arena);
     if (forebay_cache_open(arena, "fuzz", NULL, &cache, &error) == FOREBAY_OK) {
         exercise_cache(cache, sets);
         forebay_cache_close(cache);
@@ -336,6 +354,21 @@ static inline bool exercise_make_channels(forebay_arena *arena)
     return good;
 }
 
+/* Tiers that what will be nobody's row uses, and leaves out. */
+static inline bool exercise_make_tiers(forebay_arena *arena)
+{
+    static const char *const names[] = {"redis", "left"};
+    bool good = true;
+    for (unsigned i = 0; good && i < 2; i++) {
+        forebay_tier *tier = NULL;
+        good = forebay_tier_open(arena, names[i], &tier, NULL) == FOREBAY_OK
+               && forebay_tier_say(tier, i == 0 ? FOREBAY_TIER_USED : FOREBAY_TIER_USED | FOREBAY_TIER_LEFT_OUT) == FOREBAY_OK
+               && forebay_tier_add(tier, FOREBAY_TIER_ERRORS, 1) == FOREBAY_OK;
+        forebay_tier_close(tier);
+    }
+    return good;
+}
+
 /* A small arena with entries of every sort, as `path`. */
 static inline bool exercise_make(const char *path, unsigned entries)
 {
@@ -371,7 +404,8 @@ static inline bool exercise_make(const char *path, unsigned entries)
         good = forebay_set(cache, &i, sizeof i, value, 30 + i % 500, FOREBAY_KIND_BYTES, FOREBAY_TTL_DEFAULT, FOREBAY_SET) == FOREBAY_OK;
     if (cache != NULL)
         forebay_cache_close(cache);
-    return exercise_make_channels(arena) && exercise_make_limits(arena) && exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
+    return exercise_make_channels(arena) && exercise_make_limits(arena) && exercise_make_tiers(arena)
+           && exercise_make_packed(arena, entries) && forebay_arena_close(arena) == FOREBAY_OK && good;
 }
 
 #endif

@@ -53,6 +53,8 @@ def test_the_families_and_figures_are_those_of_the_command(arena, path):
     listener = channel.claim(1000)
     assert channel.begin(listener) and channel.beat(listener, channel.now())
     arena._channel("silent")
+    tiers = arena._tier("red\tis"), arena._tier("memcached")
+    assert tiers[0].add("hits", 7) and tiers[0].say(True, True) and tiers[1].say(False, True)
     found = exported(arena)
     done = subprocess.run([COMMAND, "stat", path, "--prometheus"], capture_output=True, text=True, check=True)
     told = families(done.stdout)
@@ -68,6 +70,9 @@ def test_the_families_and_figures_are_those_of_the_command(arena, path):
     limit.give_back(permit)
     assert samples(found, "forebay_channel_listeners") == {(str(path), "ne\\x09ws"): 1, (str(path), "silent"): 0}
     channel.leave(listener)
+    assert samples(found, "forebay_shared_tier_hits_total") == {(str(path), "red\\x09is"): 7, (str(path), "memcached"): 0}
+    assert samples(found, "forebay_shared_tier_left_out") == {(str(path), "red\\x09is"): 1, (str(path), "memcached"): 0}
+    assert samples(found, "forebay_shared_tier_not_stored") == {(str(path), "red\\x09is"): 0, (str(path), "memcached"): 1}
 
 
 def test_several_arenas_are_told_apart_by_their_paths(folder):

@@ -26,6 +26,8 @@ def test_the_table_has_what_is_exported(arena):
     channel = arena._channel("news")
     listener = channel.claim(1000)
     assert channel.begin(listener) and channel.beat(listener, channel.now())
+    tier = arena._tier("redis://127.0.0.1:6379/0")
+    assert tier.say(False, False)
     with forebay.Pool(object, min_size=0) as pool:
         exported = {
             family.name + ("_total" if family.type == "counter" else ""): (

@@ -138,6 +138,7 @@ except forebay.DeniedError as denied:
     permission_error: PermissionError = denied
     assert_type(denied.errno, int | None)
 info: forebay.ArenaInfo = arena.info()
+users_of_tier: list[forebay.TierUser] = arena.tiers()["redis://here"]["processes"]
 assert_type(info["uuid"], bytes)
 async def tell(connection: psycopg.Connection[Any]) -> None:
     bus = forebay.buses.Postgres(lambda: psycopg.connect("dbname=x"), channel="x", server="x", max_stale=timedelta(seconds=2))

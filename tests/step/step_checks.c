@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "step_channels.h"
+#include "step_tiers.h"
 #include "step_limits.h"
 
 #include <fcntl.h>
@@ -232,6 +233,8 @@ bool step_live_on(forebay_cache *cache, const step_operation *operation)
     if (step_is_about_limits(operation) && !step_limit_lives_on(cache->arena))
         return false;
     if (step_is_about_channels(operation) && !step_channel_lives_on(cache->arena, operation))
+        return false;
+    if (step_is_about_tiers(operation) && !step_tiers_live_on(cache->arena))
         return false;
     uint64_t key = operation->key != 0 && operation->key < STEP_COUNTER ? operation->key : STEP_KEY;
     if (!set_and_see(cache, key) || !set_and_see(cache, 7))

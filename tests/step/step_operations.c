@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "step_channels.h"
+#include "step_tiers.h"
 #include "step_limits.h"
 
 #include <signal.h>
@@ -499,6 +500,11 @@ const step_operation step_operations[] = {
     {"channel-open", CALM, false, NULL, step_do_open_channel, 0, true, STEP_CHANNEL, false},
     {"channel-make", CALM, false, NULL, step_do_make_channel, 0, true, STEP_CHANNELS, false},
     {"channel-drop", CALM, false, NULL, step_do_drop_channel, 0, true, STEP_CHANNELS, false},
+    {"tier-make", CALM, false, NULL, step_do_use_tier, 0, true, STEP_TIER, false},
+    {"tier-open", CALM, false, step_tier_is_open, step_do_use_tier, 0, true, STEP_TIER, false},
+    {"tier-replace", CALM, false, step_tiers_are_left, step_do_use_tier, 0, true, STEP_TIER, false},
+    {"tier-say", CALM, false, step_tier_is_open, step_do_leave_tier_out, 0, true, STEP_TIER, false},
+    {"tier-add", CALM, false, step_tier_is_open, step_do_count_in_tier, 0, true, STEP_TIER, false},
     {"clear", CALM, true, NULL, do_clear, 0, true, 0, false},
     {"open-cache", CALM, false, NULL, do_open_cache, 0, true, 0, false},
     {"make-cache", CALM, false, NULL, do_make_cache, 0, true, 0, false},

@@ -6,6 +6,7 @@
  * Afterwards all invariants and all values are checked. */
 #include "arena/arena_state.h"
 #include "step_channels.h"
+#include "step_tiers.h"
 #include "step_limits.h"
 
 #include <errno.h>
@@ -203,6 +204,8 @@ static bool after_stop(const step_operation *operation, forebay_arena *arena, fo
     good &= end_victim(victim);
     if (step_is_about_limits(operation))
         good &= step_check_limit_recycled(arena);
+    if (step_is_about_tiers(operation))
+        good &= step_tiers_live_on(arena);
     good &= step_verify(arena);
     if (!operation->clears)
         good &= step_check_recycled(cache);

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 RELEASE = BUILD / "release"
 WHEELS = BUILD / "wheels" / "venv"
-LAYERS = ["base", "arena", "limit", "codec", "value", "cache", "table", "pool"]  # lowest first
+LAYERS = ["base", "arena", "limit", "tier", "codec", "value", "cache", "pool"]  # lowest first
 NOT_OURS = {".git", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache"}
 
 

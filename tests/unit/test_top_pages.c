@@ -62,12 +62,22 @@ static void add_processes(top_model *model)
 {
     static const top_process processes[] = {
         { .pid = 4001, .rows = 1, .held = 2 }, { .pid = 4002, .rows = 1, .held = 2, .waiting = 1, .listens = true },
-        { .pid = 4003, .rows = 2 }, { .pid = 4007, .dead_rows = 1 },
+        { .pid = 4003, .rows = 2, .tiers_left_out = 1 }, { .pid = 4007, .dead_rows = 1 },
     };
     model->process_count = sizeof processes / sizeof *processes;
     model->processes = calloc(model->process_count, sizeof(*processes));
     assert_non_null(model->processes);
     memcpy(model->processes, processes, sizeof(processes));
+}
+
+static void add_tiers(top_model *model)
+{
+    tiers_facts *tiers = &model->look.facts.tiers;
+    tiers->count = 2;
+    tiers->tiers[0].info = (forebay_tier_info){ .name = "memcached://10.0.0.7:11211", .users = 2 };
+    tiers->tiers[1].info = (forebay_tier_info){ .name = "redis+cluster://10.0.0.5:6379 shop:", .users = 4, .left_out = 1 };
+    model->tiers[0] = (top_tier_rates){ 0, 0 };
+    model->tiers[1] = (top_tier_rates){ 812, 97 };
 }
 
 static void add_limits_and_channels(arena_facts *facts)
@@ -86,7 +96,7 @@ static top_model shop(void)
     top_model model = { .seconds = 1 };
     model.look.facts.path = "/dev/shm/shop.forebay";
     model.look.facts.info = (forebay_arena_info){
-        .size = (uint64_t)(256 * MIB), .format_version = 5, .row_count = 128, .cache_count = 64, .leases = 2048,
+        .size = (uint64_t)(256 * MIB), .format_version = 6, .row_count = 128, .cache_count = 64, .leases = 2048,
         .leases_held = 3, .index_buckets = 30000,
     };
     model.look.facts.row_count = 5;
@@ -94,6 +104,7 @@ static top_model shop(void)
     add_caches(&model);
     add_processes(&model);
     add_limits_and_channels(&model.look.facts);
+    add_tiers(&model);
     for (int i = 0; i < LOOKS; i++) {
         fb_history_add(&model.operations, 23100 * (0.6 + 0.4 * sin(i / 9.0)));
         fb_history_add(&model.hit_ratio, 0.9 + 0.08 * cos(i / 20.0));

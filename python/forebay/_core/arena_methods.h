@@ -68,6 +68,18 @@ PyObject *arena_channel_open(PyObject *self, PyObject *name);
     "and listeners, the pids of those who listen."
 PyObject *arena_channels(PyObject *self, PyObject *unused);
 
+/* tier_type.c */
+#define ARENA_TIER_DOC "_tier($self, name, /)\n--\n\nThe record of the tier of this name, as tiers use it."
+PyObject *arena_tier(PyObject *self, PyObject *name);
+#define ARENA_TIERS_DOC                                                                                      \
+    "tiers($self, /)\n--\n\n"                                                                            \
+    "The tiers behind the arena, as a dict by name: a dict each with hits, misses,\n"                       \
+    "stored, errors, skipped (calls that were not made) and opened (so often a\n"                           \
+    "process began to leave it out), counted over all processes; last_left_out, the\n"                      \
+    "seconds since one did so last (None: none has); processes, a list of dicts with\n"                     \
+    "pid, left_out and not_stored (only asked) of the living that use it."
+PyObject *arena_tiers(PyObject *self, PyObject *unused);
+
 /* Statistics of one cache as a dict, or NULL with an exception. */
 PyObject *dict_of_stats(forebay_cache_stats stats);
 

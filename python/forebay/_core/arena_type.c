@@ -559,6 +559,8 @@ static PyMethodDef arena_methods[] = {
     { "_limit", arena_limit, METH_VARARGS, ARENA_LIMIT_DOC },
     { "channels", arena_channels, METH_NOARGS, ARENA_CHANNELS_DOC },
     { "_channel", arena_channel_open, METH_O, ARENA_CHANNEL_DOC },
+    { "tiers", arena_tiers, METH_NOARGS, ARENA_TIERS_DOC },
+    { "_tier", arena_tier, METH_O, ARENA_TIER_DOC },
     { "close", arena_close, METH_NOARGS, arena_close_doc },
     { "fileno", arena_fileno, METH_NOARGS, arena_fileno_doc },
     { "info", arena_info, METH_NOARGS, ARENA_INFO_DOC },

@@ -56,6 +56,7 @@ typedef struct core_state {
     PyTypeObject *view_type;
     PyTypeObject *limit_type;
     PyTypeObject *channel_type;
+    PyTypeObject *tier_record_type;
     PyTypeObject *pool_type, *held_type, *waiter_type;
     PyTypeObject *record_type, *record_list_type, *record_tuple_type, *record_iterator_type;
     PyTypeObject *buffer_pool_type, *pooled_buffer_type, *object_pool_type, *borrow_type;
@@ -74,6 +75,7 @@ extern PyType_Spec memoized_type_spec;
 extern PyType_Spec view_type_spec;
 extern PyType_Spec limit_type_spec;
 extern PyType_Spec channel_type_spec;
+extern PyType_Spec tier_record_type_spec;
 extern PyType_Spec pool_type_spec;
 extern PyType_Spec held_type_spec;
 extern PyType_Spec waiter_type_spec;

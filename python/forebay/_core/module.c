@@ -48,6 +48,7 @@ static const struct type_entry {
     { &view_type_spec, offsetof(core_state, view_type) },
     { &limit_type_spec, offsetof(core_state, limit_type) },
     { &channel_type_spec, offsetof(core_state, channel_type) },
+    { &tier_record_type_spec, offsetof(core_state, tier_record_type) },
     { &pool_type_spec, offsetof(core_state, pool_type) },
     { &held_type_spec, offsetof(core_state, held_type) },
     { &waiter_type_spec, offsetof(core_state, waiter_type) },

@@ -73,14 +73,15 @@ class Breaker:
         if was_open:
             log.info("%s answers again", self.name)
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> bool:
+        """Did it open now?"""
         with self._lock:
             self._failures += 1
             was_open = self._until is not None
             if was_open and not self._tries:
-                return  # a call from before it opened: of many that wait, one counts
+                return False  # a call from before it opened: of many that wait, one counts
             if not was_open and self._failures < FAILURES:
-                return
+                return False
             self._until = self._clock() + self._pause * random.uniform(0.5, 1.0)
             self._pause = min(self._pause * 2, PAUSE_MAX)
             self._tries = False
@@ -88,6 +89,7 @@ class Breaker:
                 self.opened += 1
         if not was_open:
             log.warning("%s is left out: %s: %s", self.name, type(error).__name__, error)
+        return not was_open
 
     def unknown(self) -> None:
         """The call was cut short: if it was a try, another may try."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from forebay.tiers._store import driver_of
-from forebay.tiers._tier import Tier
+from forebay.tiers._tier import DEFAULT_PREFIX, Tier
 
 
 class Redis(Tier):
@@ -27,7 +27,7 @@ class Redis(Tier):
         self,
         client: Any,
         *,
-        prefix: str = "forebay:",
+        prefix: str = DEFAULT_PREFIX,
         max_age: float | timedelta = 86400.0,
         max_stale: float | timedelta | None = 1.0,
         compress: bool = True,
@@ -53,7 +53,7 @@ class Memcached(Tier):
         self,
         client: Any,
         *,
-        prefix: str = "forebay:",
+        prefix: str = DEFAULT_PREFIX,
         max_age: float | timedelta = 86400.0,
         max_stale: float | timedelta | None = 1.0,
         compress: bool = True,

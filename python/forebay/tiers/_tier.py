@@ -30,6 +30,7 @@ from forebay._core import ABSENT, FullError, TooBigError
 from forebay._loading_flights import Arrived, Failed, Flight
 from forebay._loading_options import OMITTED, TIER_BATCH, Options, seconds_of
 from forebay._log import tiers as log
+from forebay.tiers._arena_records import ArenaRecord, ArenaRecords
 from forebay.tiers._breaker import Breaker
 from forebay.tiers._debts import Debts
 from forebay.tiers._dictionaries import Dictionaries
@@ -51,6 +52,7 @@ _COUNTERS = {
     "skipped": "Calls that were not made, as the tier was left alone.",
     "opened": "How often the tier was left alone.",
 }
+DEFAULT_PREFIX = "forebay:"
 _SPARE = 0.9  # of item_max: what the server needs for itself
 _STORING = ("place_many", "replace_many", "set_many")
 _GONE_AFTER = 1  # ms: of what is put in place of something that is to go
@@ -101,7 +103,7 @@ class Tier:
         self,
         client: Any,
         *,
-        prefix: str = "forebay:",
+        prefix: str = DEFAULT_PREFIX,
         max_age: float | timedelta = 86400.0,
         max_stale: float | timedelta | None = 1.0,
         compress: bool = True,
@@ -118,6 +120,7 @@ class Tier:
         self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
+        self._records = ArenaRecords(self._label())
         self._debts = Debts()  # names that are to be deleted when the tier answers again
         self.forked()
         if self.max_age == 0:
@@ -140,6 +143,11 @@ class Tier:
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} cannot be pickled, as its client has connections: make client, tier and cache in each process")
 
+    def _label(self) -> str:
+        """Which tier it is, for people."""
+        prefix = self.names.prefix
+        return self.store.describe if prefix == DEFAULT_PREFIX else f"{self.store.describe} {prefix}"
+
     def stats(self) -> dict[str, Any]:
         """What this process had from the tier: hits, misses, errors, stored, refused (invalidated while they were
         loaded), too_big, unreadable (of another program or version), owed (invalidations that the tier has not had
@@ -148,7 +156,6 @@ class Tier:
         breakers = (self.breaker, self.writing)
         state = next((breaker.state for breaker in breakers if breaker.is_open), "closed")
         counts.update(owed=len(self._debts), state=state)
-        counts.update({name: sum(getattr(breaker, name) for breaker in breakers) for name in ("skipped", "opened")})
         return counts
 
     def metrics(self) -> list[tuple[str, str, str, list[tuple[dict[str, str], float]]]]:
@@ -172,18 +179,26 @@ class Tier:
         """What the store says; Unusable: it failed, or is left alone."""
         breaker = self.writing if method in _STORING else self.breaker
         if (breaker is self.writing and self.breaker.state == "open") or not breaker.allows():
+            self.count("skipped")
             raise Unusable
         try:
             result = yield Ask(method, arguments)
         except self.store.errors as error:
             self.count("errors")
-            breaker.failed(error)
+            if breaker.failed(error):
+                self.count("opened")
+            self._say()
             raise Unusable from error
         except BaseException:  # an interrupt, a cancelled task, a client of another loop
             breaker.unknown()
             raise
         breaker.succeeded()
+        self._say()
         return result
+
+    def _say(self) -> None:
+        """To the machine, whether the tier is left out."""
+        self._records.say(self.breaker.is_open, self.writing.is_open)
 
     @property
     def is_left_out(self) -> bool:
@@ -217,6 +232,11 @@ class Tier:
         if number:
             with self._lock:
                 setattr(self._counts, what, getattr(self._counts, what) + number)
+            self._records.add(what, number)
+
+    def record_in(self, arena: Any) -> ArenaRecord | None:
+        """What is counted from now on is counted for the machine, too, for as long as the caller holds this."""
+        return self._records.of(arena)
 
 
 _all: weakref.WeakSet[Tier] = weakref.WeakSet()
@@ -270,6 +290,7 @@ class TierOfCache:
         self.version = cache.version
         self._beginning = tier.names.of_cache(cache.name, cache.version)
         self._marks = Marks(cache.arena)
+        self._record = tier.record_in(cache.arena)
         self._name_max = tier.store.name_max
         self._payload_max = cache.arena.max_entry
         self._twin: Store | None = None  # for threads, of an asynchronous store
