@@ -33,6 +33,13 @@ bool fb_row_is_dead(forebay_arena *arena, row_owner owner)
     return false;
 }
 
+struct options {
+    uint64_t capacity, bytes_per_entry, seed;
+    uint32_t segments;
+    int forced; /* constants; -1: the selector's choice */
+    bool by_bytes, verbose;
+};
+
 struct __attribute__((packed)) record {
     uint32_t time;
     uint64_t key;
@@ -62,7 +69,6 @@ struct engine {
     struct segment *head[2], *oldest[2], *youngest[2];
     uint32_t sealed[2];
     uint64_t copies, misses, requests;
-    int forced;
     bool by_bytes; /* one segment more in reserve: entries do not fill segments */
 };
 
@@ -172,99 +178,157 @@ static uint32_t find(uint64_t *keys, uint32_t *ids, uint32_t mask, uint64_t key,
     return ids[i] - 1;
 }
 
-int main(int argc, char **argv)
+static bool read_options(int argc, char **argv, struct options *options)
 {
-    static struct engine engine;
-    engine.forced = -1;
-    uint64_t bytes_per_entry = 1000, seed = 42;
-    uint32_t segments = 256;
-    bool verbose = false;
+    *options = (struct options){ .bytes_per_entry = 1000, .seed = 42, .segments = 256, .forced = -1 };
     int option;
     while ((option = getopt(argc, argv, "ub:s:f:vS:")) >= 0) {
         switch (option) {
-        case 'u': engine.by_bytes = true; break;
-        case 'b': bytes_per_entry = strtoull(optarg, NULL, 10); break;
-        case 's': segments = (uint32_t)atoi(optarg); break;
-        case 'f': engine.forced = atoi(optarg); break;
-        case 'S': seed = strtoull(optarg, NULL, 10); break;
-        case 'v': verbose = true; break;
-        default: return 2;
+        case 'u': options->by_bytes = true; break;
+        case 'b': options->bytes_per_entry = strtoull(optarg, NULL, 10); break;
+        case 's': options->segments = (uint32_t)atoi(optarg); break;
+        case 'f': options->forced = atoi(optarg); break;
+        case 'S': options->seed = strtoull(optarg, NULL, 10); break;
+        case 'v': options->verbose = true; break;
+        default: return false;
         }
     }
     if (optind >= argc)
-        return 2;
-    uint64_t capacity = strtoull(argv[optind], NULL, 10);
+        return false;
+    options->capacity = strtoull(argv[optind], NULL, 10);
+    return true;
+}
 
+static struct record *read_trace(size_t *count)
+{
     struct record *records = NULL;
-    size_t count = 0, room = 0, got;
+    size_t room = 0, got;
+    *count = 0;
     do {
-        if (count == room)
+        if (*count == room)
             records = realloc(records, (room = room ? room * 2 : 1 << 16) * sizeof *records);
-        got = fread(records + count, sizeof *records, room - count, stdin);
-        count += got;
+        got = fread(records + *count, sizeof *records, room - *count, stdin);
+        *count += got;
     } while (got > 0);
+    return records;
+}
+
+static uint32_t units_of(const struct options *options, const struct record *record)
+{
+    uint32_t units = options->by_bytes ? (record->size + 7) / 8 : (uint32_t)(options->bytes_per_entry / 8);
+    return units ? units : 1;
+}
+
+/* Make the entries; returns the place in them of each record's key. */
+static uint32_t *number_keys(struct engine *engine, const struct options *options, const struct record *records, size_t count)
+{
     uint32_t mask = 1, next = 0;
     while (mask < count * 2)
         mask = mask * 2 + 1;
     uint64_t *keys = calloc((size_t)mask + 1, sizeof *keys);
     uint32_t *ids = calloc((size_t)mask + 1, sizeof *ids);
     uint32_t *order = malloc(count * sizeof *order);
-    engine.entries = calloc(count + 1, sizeof *engine.entries);
-    uint64_t arena_size;
-    if (engine.by_bytes) {
-        arena_size = capacity;
-        engine.segment_units = (uint32_t)(capacity / 8 / segments);
-        engine.segment_count = segments;
-    } else {
-        arena_size = capacity * bytes_per_entry;
-        uint32_t each = (uint32_t)(capacity / segments ? capacity / segments : 1);
-        engine.segment_units = each * (uint32_t)(bytes_per_entry / 8);
-        engine.segment_count = (uint32_t)(capacity / each);
-    }
+    engine->entries = calloc(count + 1, sizeof *engine->entries);
     for (size_t i = 0; i < count; i++) {
-        order[i] = find(keys, ids, mask, records[i].key, &next);
-        struct entry *entry = &engine.entries[order[i]];
-        entry->hash = XXH3_64bits_withSeed(&records[i].key, 8, seed);
-        entry->units = engine.by_bytes ? (records[i].size + 7) / 8 : (uint32_t)(bytes_per_entry / 8);
-        if (entry->units == 0)
-            entry->units = 1;
+        uint64_t key = records[i].key;
+        order[i] = find(keys, ids, mask, key, &next);
+        struct entry *entry = &engine->entries[order[i]];
+        entry->hash = XXH3_64bits_withSeed(&key, 8, options->seed);
+        entry->units = units_of(options, &records[i]);
     }
-    engine.segments = calloc(engine.segment_count + 1, sizeof *engine.segments);
-    for (uint32_t i = 0; i < engine.segment_count; i++) {
-        engine.segments[i].next = engine.free;
-        engine.free = &engine.segments[i];
-        engine.free_count++;
-    }
-    engine.arena.geometry.segment_size = engine.segment_units * 8;
-    engine.arena.geometry.segment_count = engine.segment_count;
-    engine.arena.geometry.row_count = 2;
-    engine.arena.geometry.policy_size = (arena_size > 1 << 20 ? arena_size : 1 << 20) * 3 / 100 & ~UINT64_C(63);
-    engine.arena.rows = aligned_alloc(64, 2 * sizeof(arena_row));
-    memset(engine.arena.rows, 0, 2 * sizeof(arena_row));
-    engine.arena.policy = aligned_alloc(64, engine.arena.geometry.policy_size);
-    memset(engine.arena.policy, 0, engine.arena.geometry.policy_size);
-    atomic_store(&engine.arena.rows[0].word, 3);
-    atomic_store(&engine.arena.row_generation, 1);
+    free(ids);
+    free(keys);
+    return order;
+}
 
-    policy_region *region = fb_policy_region(&engine.arena);
-    uint32_t before = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (engine.forced >= 0)
-            atomic_store(&region->active, (uint32_t)engine.forced);
-        request(&engine, order[i]);
-        if (verbose && (i + 1) % (count / 40) == 0) {
-            static uint64_t last;
-            fprintf(stderr, "  %zu: miss %.4f main %u threshold %.2f fruitless %u epoch %u drain %u\n", i + 1,
-                    (double)(engine.misses - last) / (double)(count / 40), engine.sealed[1],
-                    atomic_load(&region->threshold) / 65536.0, atomic_load(&region->fruitless), atomic_load(&region->epoch), atomic_load(&region->drain));
-            last = engine.misses;
-        }
-        if (verbose && atomic_load(&region->active) != before) {
-            before = atomic_load(&region->active);
-            fprintf(stderr, "%zu: %s\n", i, fb_policy_constants(before)->name);
-        }
+/* Returns the bytes of an arena with room for as much. */
+static uint64_t size_segments(struct engine *engine, const struct options *options)
+{
+    uint64_t capacity = options->capacity, bytes_per_entry = options->bytes_per_entry;
+    uint32_t segments = options->segments;
+    engine->by_bytes = options->by_bytes;
+    if (options->by_bytes) {
+        engine->segment_units = (uint32_t)(capacity / 8 / segments);
+        engine->segment_count = segments;
+        return capacity;
     }
+    uint32_t each = (uint32_t)(capacity / segments ? capacity / segments : 1);
+    engine->segment_units = each * (uint32_t)(bytes_per_entry / 8);
+    engine->segment_count = (uint32_t)(capacity / each);
+    return capacity * bytes_per_entry;
+}
+
+static void make_segments(struct engine *engine)
+{
+    engine->segments = calloc(engine->segment_count + 1, sizeof *engine->segments);
+    for (uint32_t i = 0; i < engine->segment_count; i++) {
+        engine->segments[i].next = engine->free;
+        engine->free = &engine->segments[i];
+        engine->free_count++;
+    }
+}
+
+/* As much of an arena as the policy looks at. */
+static void make_arena(struct engine *engine, uint64_t size)
+{
+    forebay_arena *arena = &engine->arena;
+    arena->geometry.segment_size = engine->segment_units * 8;
+    arena->geometry.segment_count = engine->segment_count;
+    arena->geometry.row_count = 2;
+    arena->geometry.policy_size = (size > 1 << 20 ? size : 1 << 20) * 3 / 100 & ~UINT64_C(63);
+    arena->rows = aligned_alloc(64, 2 * sizeof(arena_row));
+    memset(arena->rows, 0, 2 * sizeof(arena_row));
+    arena->policy = aligned_alloc(64, arena->geometry.policy_size);
+    memset(arena->policy, 0, arena->geometry.policy_size);
+    atomic_store(&arena->rows[0].word, 3);
+    atomic_store(&arena->row_generation, 1);
+}
+
+/* After request `i`: the last fortieth of the trace, and the constants if they are others now. */
+static void report(struct engine *engine, size_t i, size_t count)
+{
+    static uint64_t last;
+    static uint32_t before;
+    policy_region *region = fb_policy_region(&engine->arena);
+    size_t part = count / 40;
+    if ((i + 1) % part == 0) {
+        fprintf(stderr, "  %zu: miss %.4f main %u threshold %.2f fruitless %u epoch %u drain %u\n", i + 1,
+                (double)(engine->misses - last) / (double)part, engine->sealed[1],
+                atomic_load(&region->threshold) / 65536.0, atomic_load(&region->fruitless), atomic_load(&region->epoch), atomic_load(&region->drain));
+        last = engine->misses;
+    }
+    if (atomic_load(&region->active) != before) {
+        before = atomic_load(&region->active);
+        fprintf(stderr, "%zu: %s\n", i, fb_policy_constants(before)->name);
+    }
+}
+
+static void run(struct engine *engine, const struct options *options, const uint32_t *order, size_t count)
+{
+    policy_region *region = fb_policy_region(&engine->arena);
+    for (size_t i = 0; i < count; i++) {
+        if (options->forced >= 0)
+            atomic_store(&region->active, (uint32_t)options->forced);
+        request(engine, order[i]);
+        if (options->verbose)
+            report(engine, i, count);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct engine engine;
+    struct options options;
+    if (!read_options(argc, argv, &options))
+        return 2;
+    size_t count;
+    struct record *records = read_trace(&count);
+    uint32_t *order = number_keys(&engine, &options, records, count);
+    uint64_t arena_size = size_segments(&engine, &options);
+    make_segments(&engine);
+    make_arena(&engine, arena_size);
+    run(&engine, &options, order, count);
     printf("%.4f copies/miss %.2f capacity %u\n", (double)engine.misses / (double)count,
-           (double)engine.copies / (double)engine.misses, atomic_load(&region->capacity));
+           (double)engine.copies / (double)engine.misses, atomic_load(&fb_policy_region(&engine.arena)->capacity));
     return 0;
 }
