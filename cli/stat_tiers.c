@@ -41,12 +41,24 @@ static bool gather_users(forebay_arena *arena, uint32_t most, tier_facts *tier)
     return true;
 }
 
+/* Met before: while others come and go one may be met twice. */
+static bool is_known(const tiers_facts *facts, const char *name)
+{
+    for (uint32_t i = 0; i < facts->count; i++)
+        if (strcmp(facts->tiers[i].info.name, name) == 0)
+            return true;
+    return false;
+}
+
 forebay_status fb_tiers_gather(forebay_arena *arena, const forebay_arena_info *info, tiers_facts *facts)
 {
     *facts = (tiers_facts){ .count = 0 };
-    while (facts->count < FOREBAY_TIERS_MAX && forebay_tier_at(arena, facts->count, &facts->tiers[facts->count].info))
+    for (uint32_t i = 0; i < FOREBAY_TIERS_MAX && forebay_tier_at(arena, i, &facts->tiers[facts->count].info); i++) {
+        if (is_known(facts, facts->tiers[facts->count].info.name))
+            continue;
         if (!gather_users(arena, info->row_count, &facts->tiers[facts->count++]))
             return FOREBAY_NOMEM;
+    }
     qsort(facts->tiers, facts->count, sizeof(*facts->tiers), compare_names);
     return FOREBAY_OK;
 }

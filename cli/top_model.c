@@ -199,8 +199,13 @@ static void add_permits(top_model *model, const limit_facts *limit)
 
 static void add_tier_users(top_model *model, const tier_facts *tier)
 {
-    for (uint32_t i = 0; i < tier->user_count; i++)
-        process_of(model, tier->users[i].pid)->tiers_left_out += (tier->users[i].use & FOREBAY_TIER_LEFT_OUT) != 0;
+    int32_t counted = 0;
+    for (uint32_t i = 0; i < tier->user_count; i++) { /* by pid: one may have several handles of the arena */
+        if ((tier->users[i].use & FOREBAY_TIER_LEFT_OUT) == 0 || tier->users[i].pid == counted)
+            continue;
+        counted = tier->users[i].pid;
+        process_of(model, counted)->tiers_left_out++;
+    }
 }
 
 static int compare_pids(const void *a, const void *b)

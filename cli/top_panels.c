@@ -13,7 +13,7 @@
 #define COLUMN_WIDTH 8 /* with the blank before it */
 #define BAR_LEAST 8
 #define CURVE_LEAST 10
-#define TIER_USERS_WIDTH 10
+#define TIER_USERS_WIDTH 11 /* "12, 10 read" */
 #define TIER_HIT_WIDTH 8 /* with a blank before it and two after it */
 
 /* One line for "none", so that an empty list is seen to be one. */

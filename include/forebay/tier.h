@@ -15,7 +15,7 @@ FOREBAY_BEGIN
  * their circuit breakers are open (M. Nygard: Release It!, 2007).
  *
  * Any thread may use a handle, and so may a child of a fork.  Only forebay_tier_open()
- * may wait for another process. */
+ * waits for another process, 100 ms at most. */
 typedef struct forebay_tier forebay_tier;
 
 #define FOREBAY_TIER_NAME_MAX 63u /* bytes */
@@ -41,18 +41,21 @@ typedef enum forebay_tier_use {
 
 /* Open the tier of this name (1 to FOREBAY_TIER_NAME_MAX bytes) and use it from now on.  If
  * there is none, it gets a record: a new one, or that of a tier that no living process uses.
- * FOREBAY_FULL: living processes use eight others.  On FOREBAY_OK the caller owns
- * `*tier_out`, to be closed before the arena is; else it is NULL. */
+ * FOREBAY_FULL: living processes use eight others.  FOREBAY_TIMEOUT: another process
+ * changes the arena's tables, or is stopped at that.  On FOREBAY_OK the caller owns
+ * `*tier_out`; else it is NULL. */
 FOREBAY_API FOREBAY_MUST_CHECK forebay_status
 forebay_tier_open(forebay_arena *arena, const char *name, forebay_tier **tier_out, forebay_error *error);
-/* Forget the handle; the process counts as a user for as long as it has the arena open.  NULL is fine. */
+/* Forget the handle, also after the arena was closed.  The process counts as a user until
+ * then, unless forebay_tier_say() said 0 before.  NULL is fine. */
 FOREBAY_API void forebay_tier_close(forebay_tier *tier);
 FOREBAY_API const char *forebay_tier_name(const forebay_tier *tier);
 
-/* Count `number` more.  FOREBAY_CLOSED: another tier has the record by now, which can be
- * when the process has not used this one since it was forked; open it again. */
+/* Count `number` more.  FOREBAY_CLOSED: another tier has the record by now, or is about to,
+ * which can be when the process has not used this one since it was forked; open it again. */
 FOREBAY_API forebay_status forebay_tier_add(forebay_tier *tier, forebay_tier_count count, uint64_t number);
-/* Say how this process uses it from now on: forebay_tier_use bits.  FOREBAY_CLOSED as above. */
+/* Say how this process uses it from now on: forebay_tier_use bits; 0: not at all.  All handles
+ * that a process has of a tier speak for it: what was said last holds.  FOREBAY_CLOSED as above. */
 FOREBAY_API forebay_status forebay_tier_say(forebay_tier *tier, uint32_t use);
 
 typedef struct forebay_tier_info {

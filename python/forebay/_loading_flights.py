@@ -819,7 +819,7 @@ class Wanted:
         self.late: set[bytes] = set()  # joined when their loader ran already
         self._cache = cache
         self._absence = absence
-        self._loaded: dict[bytes, Any] = {}
+        self._loaded: dict[bytes, tuple[Any, bool]] = {}  # by name: the value, and whether nobody else gets it
         self._foreign: dict[bytes, bytes] = {}
 
     def collect(self, flights: Sequence[Flight]) -> list[bytes]:
@@ -829,9 +829,9 @@ class Wanted:
             outcome = flight.outcome
             if isinstance(outcome, Loaded):
                 if outcome.stored and not (outcome.as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
-                    self._loaded[flight.name] = outcome.value
+                    self._loaded[flight.name] = outcome.value, flight.sole
                 else:
-                    self._find(flight.name, outcome.value)
+                    self._find(flight.name, self._own(flight.name, outcome.value, flight.sole))
             elif isinstance(outcome, Failed):
                 failed.append(outcome)
             elif isinstance(outcome, Foreign):
@@ -843,14 +843,24 @@ class Wanted:
     def look(self) -> None:
         """Look at all that is missing; what is still missing then is to be joined again."""
         self._look_in_cache()
-        for name, value in self._loaded.items():
+        for name, (value, sole) in self._loaded.items():
             if name in self.missing and name not in self.late:  # stored, and gone already
-                self._find(name, value)  # who came late begins anew: it may have been invalidated before that
+                # who came late begins anew: it may have been invalidated before that
+                self._find(name, self._own(name, value, sole))
         for name, lease in self._foreign.items():
             if name in self.missing:
                 self._heed(name, self._cache._lease_reason(lease))
         self._loaded.clear()
         self._foreign.clear()
+
+    def _own(self, name: bytes, value: Any, sole: bool) -> Any:
+        """Of several callers each gets its own, as it would have been read; what cannot be stored is everybody's."""
+        if sole or name not in self.missing:
+            return value
+        try:
+            return self._cache._from_payload(self.missing[name], *self._cache._payload(value))
+        except Exception:
+            return value
 
     def _look_in_cache(self) -> None:
         for name, key in list(self.missing.items()):

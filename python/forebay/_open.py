@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forebay._core import Arena, Cache, SizeWarning, open_arena, open_arena_fd
 
@@ -140,6 +140,13 @@ class DeferredArena:
         from forebay._memoize import memoize
 
         return memoize(self.open, function, **options)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or not hasattr(Arena, name):
+                raise AttributeError(f"'DeferredArena' object has no attribute {name!r}", name=name, obj=self)
+            raise AttributeError(f"a deferred arena has no {name}, as it is not opened yet: where it may be, call .open().{name}", name=name, obj=self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DeferredArena, self._arguments

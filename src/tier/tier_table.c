@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "tier/tiers.h"
 
-#define TABLE_LOCK_MS 10000u
+#define TABLE_LOCK_MS 100u /* nothing depends on it: not worth a longer wait */
 #define LIVE UINT64_C(1)
 #define USE_MASK 7u
 #define LIFE_MASK 0x1fu
@@ -48,14 +48,27 @@ static uint32_t use_in(const arena_row *row, uint32_t i, uint64_t word)
 /* In this process's own row: threads of it may do so at once, for other tiers, too.  Did it say something else? */
 static bool say_in_row(const forebay_tier *tier)
 {
-    uint32_t shift = 8 * (uint32_t)(tier->record - tier->arena->super->tiers);
-    uint64_t byte = byte_of(tier->word, atomic_load(&tier->use));
+    uint32_t shift = 8 * (uint32_t)(tier->record - tier->arena->super->tiers), use;
     _Atomic uint64_t *tiers = &tier->arena->rows[atomic_load(&tier->arena->row)].tiers;
     uint64_t before = atomic_load(tiers), after;
-    do {
-        after = (before & ~(UINT64_C(0xff) << shift)) | byte << shift;
-    } while (after != before && !atomic_compare_exchange_weak(tiers, &before, after));
-    return after != before;
+    bool changed = false;
+    for (;;) {
+        use = atomic_load(&tier->use);
+        after = (before & ~(UINT64_C(0xff) << shift)) | byte_of(tier->word, use) << shift;
+        if (after != before && !atomic_compare_exchange_strong(tiers, &before, after))
+            continue;
+        changed |= after != before;
+        before = after;
+        if (use == atomic_load(&tier->use)) /* else another thread has said something else meanwhile */
+            return changed;
+    }
+}
+
+/* Another handle of this process may have said how it uses the tier. */
+static bool says_something(const forebay_tier *tier)
+{
+    uint32_t i = (uint32_t)(tier->record - tier->arena->super->tiers);
+    return use_in(&tier->arena->rows[atomic_load(&tier->arena->row)], i, tier->word) != 0;
 }
 
 static bool row_lives(forebay_arena *arena, uint32_t row)
@@ -177,7 +190,8 @@ static forebay_status use(forebay_tier *tier, forebay_error *error)
         forebay_status status = find_or_make(tier->arena, tier->name, &tier->record, &tier->word, error);
         if (status != FOREBAY_OK)
             return status;
-        (void)say_in_row(tier);
+        if (!says_something(tier))
+            (void)say_in_row(tier);
     } while (!is_open(tier));
     return FOREBAY_OK;
 }
@@ -210,13 +224,14 @@ const char *forebay_tier_name(const forebay_tier *tier) { return tier->name; }
 
 /* ---- what is said of it ---- */
 
-/* In a child of a fork the row is another one, and has nothing of it yet. */
-static forebay_status begin(const forebay_tier *tier)
+/* Say in the row how this process uses the tier; unless `again`, only if the row says
+ * nothing of it, as that of a child of a fork. */
+static forebay_status begin(const forebay_tier *tier, bool again)
 {
     forebay_status status = fb_arena_enter(tier->arena);
     if (status != FOREBAY_OK)
         return status;
-    if (!is_open(tier) || (say_in_row(tier) && !is_open(tier)))
+    if (!is_open(tier) || ((again || !says_something(tier)) && say_in_row(tier) && !is_open(tier)))
         return FOREBAY_CLOSED;
     return FOREBAY_OK;
 }
@@ -225,7 +240,7 @@ forebay_status forebay_tier_add(forebay_tier *tier, forebay_tier_count count, ui
 {
     if ((uint32_t)count >= TIER_COUNTS)
         return FOREBAY_INVALID;
-    forebay_status status = begin(tier);
+    forebay_status status = begin(tier, false);
     if (status == FOREBAY_OK)
         atomic_fetch_add_explicit(&tier->record->counts[count], number, memory_order_relaxed);
     return status;
@@ -236,7 +251,7 @@ forebay_status forebay_tier_say(forebay_tier *tier, uint32_t use)
     if ((use & ~USE_MASK) != 0)
         return FOREBAY_INVALID;
     uint32_t before = atomic_exchange(&tier->use, use);
-    forebay_status status = begin(tier);
+    forebay_status status = begin(tier, true);
     if (status == FOREBAY_OK && (use & ~before & FOREBAY_TIER_LEFT_OUT) != 0)
         atomic_store(&tier->record->left_out, fb_now_ms(tier->arena));
     return status;
@@ -279,7 +294,8 @@ static void count_users(forebay_arena *arena, uint32_t i, uint64_t word, forebay
     }
 }
 
-static void fill_info(forebay_arena *arena, uint32_t i, uint64_t word, forebay_tier_info *info)
+/* False: it is another's by now. */
+static bool fill_info(forebay_arena *arena, uint32_t i, uint64_t word, forebay_tier_info *info)
 {
     const arena_tier *record = &arena->super->tiers[i];
     uint64_t left_out = atomic_load(&record->left_out), now = fb_now_ms(arena);
@@ -288,6 +304,7 @@ static void fill_info(forebay_arena *arena, uint32_t i, uint64_t word, forebay_t
     for (uint32_t k = 0; k < TIER_COUNTS; k++)
         info->counts[k] = atomic_load_explicit(&record->counts[k], memory_order_relaxed);
     count_users(arena, i, word, info);
+    return atomic_load(&record->word) == word;
 }
 
 bool forebay_tier_at(forebay_arena *arena, uint32_t i, forebay_tier_info *info)
@@ -296,10 +313,12 @@ bool forebay_tier_at(forebay_arena *arena, uint32_t i, forebay_tier_info *info)
         return false;
     for (uint32_t n = 0; n < TIER_COUNT; n++) {
         uint64_t word = atomic_load(&arena->super->tiers[n].word);
-        if ((word & LIVE) == 0 || i-- != 0)
+        if ((word & LIVE) == 0 || i != 0) {
+            i -= (word & LIVE) != 0;
             continue;
-        fill_info(arena, n, word, info);
-        return true;
+        }
+        if (fill_info(arena, n, word, info))
+            return true;
     }
     return false;
 }

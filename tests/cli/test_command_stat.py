@@ -306,9 +306,9 @@ def test_tiers_show_with_who_leaves_them_out(run, run_json, path):
     assert run_json("stat", path)["tiers"] == []
     assert "tiers" not in run("stat", path).stdout
     with forebay.open(path) as arena:
-        for name in "bca":
-            assert arena._tier(name).add("hits", 5)
-        assert arena._tier("b").say(True, True) and arena._tier("c").say(False, True)
+        tiers = [arena._tier(name) for name in "bca"]  # used for as long as there are these
+        assert all(tier.add("hits", 5) for tier in tiers)
+        assert tiers[0].say(True, True) and tiers[1].say(False, True)
         a, b, c = run_json("stat", path)["tiers"]
         text = run("stat", path).stdout
     me = os.getpid()
@@ -326,8 +326,8 @@ def test_tiers_show_with_who_leaves_them_out(run, run_json, path):
 
 def test_more_processes_than_a_line_has_are_counted(run, path):
     arenas = [forebay.open(path) for _ in range(10)]
-    for arena in arenas:
-        assert arena._tier("redis").say(True, False)
+    tiers = [arena._tier("redis") for arena in arenas]
+    assert all(tier.say(True, False) for tier in tiers)
     (line,) = [line for line in run("stat", path).stdout.splitlines() if line.startswith("  redis ")]
     assert "left out by 10 of 10: " in line and line.count("pid ") == 8 and line.endswith(", and 2 more: --json has them all")
     for arena in arenas:

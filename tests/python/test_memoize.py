@@ -309,6 +309,15 @@ def test_on_a_closed_arena_it_says_so(counted):
         function(1)
 
 
+def test_what_a_deferred_arena_has_not_is_told_with_what_to_do(path):
+    deferred = forebay.deferred(path, "1MiB")
+    with pytest.raises(AttributeError, match=r"has no cache, as it is not opened yet: where it may be, call \.open\(\)\.cache"):
+        deferred.cache("c")
+    with pytest.raises(AttributeError, match="'DeferredArena' object has no attribute 'cashe'"):
+        deferred.cashe("c")
+    assert not path.exists() and not hasattr(deferred, "__fspath__")
+
+
 def test_a_deferred_arena_is_opened_at_the_first_call(path, counted):
     deferred = forebay.deferred(path, "1MiB")
     function = deferred.memoize(ttl=50)(counted)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an arena says of tiers: what all its processes had from them, and who leaves them out."""
 
+import gc
 import logging
 import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import redis
 
 import forebay
 from forebay.testing import servers
-from forebay.tiers._arena_records import name_in_arena
+from forebay.tiers._arena_records import ArenaRecords, name_in_arena
 from forking import fork_to_run, wait_for
 from tiered import Machine, Source, until
 
@@ -140,7 +143,8 @@ def test_who_leaves_it_out_is_shown_until_it_answers_again(tier_on, own_server, 
 
 def test_a_killed_process_leaves_nothing_out(machine):
     def in_the_child():
-        machine.tier._records.say(True, False)
+        machine.tier.breaker._until = 0.0  # it is open
+        machine.tier._records.say()
         machine.tier.count("errors")
         assert sum(user["left_out"] for user in the_tier(machine.arena)["processes"]) == 1
         os.kill(os.getpid(), 9)
@@ -221,6 +225,102 @@ def test_what_is_counted_after_the_arena_was_closed_is_of_no_arena(tier_on, serv
         one.arena.tiers()
     assert held is not None
     two.close()
+
+
+def test_whoever_drops_its_caches_is_no_user_any_more(tier_on, server, source):
+    machine = Machine(tier_on(server), source)
+    machine.tier.breaker._until = 0.0  # it is open
+    machine.tier._records.say()
+    assert [user["left_out"] for user in the_tier(machine.arena)["processes"]] == [True]
+    machine.listener.stop()
+    machine.cache = machine.listener = None
+    gc.collect()
+    assert the_tier(machine.arena)["processes"] == []
+    machine.arena.close()
+
+
+def test_threads_count_once_while_others_open_caches(tier_on, server, source):
+    tier, arenas = tier_on(server), [forebay.open(None, "2MiB") for _ in range(20)]
+    held = [tier.record_in(arenas[0])]
+    counts_of = [threading.Thread(target=lambda: [tier.count("stored") for _ in range(500)]) for _ in range(4)]
+    opens = [threading.Thread(target=lambda: held.extend([tier.record_in(arena) for arena in arenas])) for _ in range(4)]
+    for thread in counts_of + opens:
+        thread.start()
+    for thread in counts_of + opens:
+        thread.join()
+    assert arenas[0].tiers()[tier._label()]["stored"] == tier.stats()["stored"] == 2000
+    assert len({id(record) for record in held}) == len(arenas)
+    tier.count("stored")
+    assert all(arena.tiers()[tier._label()]["stored"] >= 1 for arena in arenas)
+    for arena in arenas:
+        arena.close()
+
+
+def test_a_breaker_that_closes_while_it_is_told_that_it_opened_is_told_of(tier_on, server, monkeypatch):
+    arena = forebay.open(None, "2MiB")
+    tier = tier_on(server)
+    record = tier.record_in(arena)
+    say = record.say
+
+    def say_late(left_out, not_stored):
+        if left_out:
+            tier.breaker.succeeded()  # another thread's call ends meanwhile
+        say(left_out, not_stored)
+
+    monkeypatch.setattr(record, "say", say_late)
+    tier.breaker._until = 0.0
+    tier._records.say()
+    assert [user["left_out"] for user in the_tier(arena)["processes"]] == [False]
+    arena.close()
+
+
+def test_a_finalizer_that_closes_the_arena_harms_nobody():
+    """Run in a process of its own: it would crash."""
+    program = """
+import gc, forebay
+
+class Closes:
+    def __init__(self, arena):
+        self.arena, self.circle = arena, self
+
+    def __del__(self):
+        self.arena.close()
+
+for what in "tiers", "channels", "limits":
+    for threshold in range(1, 12):
+        arena = forebay.open(None, "2MiB")
+        tier, channel, limit = arena._tier("redis"), arena._channel("news"), arena._limit("pool", 3, False)
+        gc.collect()
+        Closes(arena)
+        gc.set_threshold(threshold)
+        try:
+            getattr(arena, what)()
+        except forebay.ClosedError:
+            pass
+        gc.set_threshold(700)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_nobody_waits_for_the_tables_for_long(machine, path, source):
+    """A process is stopped that holds their lock: the last byte before the rows' locks."""
+    program = """
+import fcntl, struct, sys, time
+file = open(sys.argv[1], "r+b")
+fcntl.fcntl(file, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, (1 << 61) - 1, 1, 0))  # F_OFD_SETLK
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        begun = time.monotonic()
+        with pytest.raises(forebay.TimeoutError, match="another process holds the arena's tables"):
+            machine.arena._tier("another")
+        records = ArenaRecords("another", lambda: (False, False))
+        assert records.of(machine.arena) is None
+        assert time.monotonic() - begun < 5
+        holder.stdin.close()
+    assert records.of(machine.arena) is not None
 
 
 def test_only_what_is_counted_can_be(machine):

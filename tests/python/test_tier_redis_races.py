@@ -152,10 +152,12 @@ def test_an_interrupted_write_leaves_no_old_value_here(make, server, source, mon
     assert taken == 1
 
 
-def test_what_the_tier_had_is_each_caller_s_own(make, server, source, monkeypatch):
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "not stored"])
+def test_what_the_tier_had_is_each_caller_s_own(make, server, source, monkeypatch, stored):
     machine = make(server.unix_path, source)
     machine.cache.set(1, {"list": []})
     machine.cache._delete_here(1)
+    heard(machine)  # what the server says of that would take the key from those who wait
     asked, may_go_on = threading.Event(), threading.Event()
     get_many = machine.tier.store.get_many
 
@@ -170,6 +172,8 @@ def test_what_the_tier_had_is_each_caller_s_own(make, server, source, monkeypatc
     second = Call(machine.cache.fetch_many, [1])
     flights = machine.cache._loading.flights.table
     until(lambda: [len(flight.waiters) for flight in list(flights.values())] == [2])
+    if not stored:
+        machine.cache._lease_break(1)  # somebody has changed it
     may_go_on.set()
     first.result()[1]["list"].append("mine")
     assert second.result() == {1: {"list": []}} == machine.cache.fetch_many([1])

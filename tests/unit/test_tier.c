@@ -240,6 +240,46 @@ static void who_did_not_use_it_while_eight_others_came_is_told(void **state)
     fixture_close(&f);
 }
 
+static void who_says_0_is_no_user_and_leaves_room_for_another(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_arena *other = another(&f);
+    forebay_tier *tiers[FOREBAY_TIERS_MAX], *ninth;
+    forebay_tier_info info;
+    open_all(other, tiers);
+    assert_int_equal(forebay_tier_say(tiers[5], LEFT_OUT), FOREBAY_OK);
+    assert_int_equal(forebay_tier_say(tiers[5], 0), FOREBAY_OK);
+    assert_int_equal(forebay_tier_add(tiers[5], FOREBAY_TIER_HITS, 1), FOREBAY_OK); /* counted, and still no user */
+    assert_true(info_of(f.arena, "tier 5", &info));
+    assert_int_equal(info.users, 0);
+    assert_int_equal(info.left_out, 0);
+    ninth = tier_open(f.arena, "ninth");
+    assert_false(info_of(f.arena, "tier 5", &info));
+    assert_int_equal(forebay_tier_say(tiers[5], FOREBAY_TIER_USED), FOREBAY_CLOSED);
+    close_all(tiers);
+    forebay_tier_close(ninth);
+    forebay_arena_close(other);
+    fixture_close(&f);
+}
+
+static void a_second_handle_does_not_unsay_what_the_first_said(void **state)
+{
+    (void)state;
+    fixture f = fixture_open(MIB, 0);
+    forebay_tier *a = tier_open(f.arena, REDIS), *b;
+    assert_int_equal(forebay_tier_say(a, LEFT_OUT), FOREBAY_OK);
+    b = tier_open(f.arena, REDIS);
+    assert_int_equal(forebay_tier_add(b, FOREBAY_TIER_HITS, 1), FOREBAY_OK);
+    assert_int_equal(the_info(f.arena).left_out, 1);
+    assert_int_equal(the_info(f.arena).users, 1);
+    assert_int_equal(forebay_tier_say(b, FOREBAY_TIER_USED), FOREBAY_OK); /* said last */
+    assert_int_equal(the_info(f.arena).left_out, 0);
+    forebay_tier_close(a);
+    forebay_tier_close(b);
+    fixture_close(&f);
+}
+
 static void what_makes_no_sense_is_refused(void **state)
 {
     (void)state;
@@ -401,6 +441,8 @@ int main(void)
         cmocka_unit_test(a_child_of_a_fork_uses_it_as_its_parent_did),
         cmocka_unit_test(a_ninth_tier_gets_the_record_of_one_that_nobody_uses),
         cmocka_unit_test(who_did_not_use_it_while_eight_others_came_is_told),
+        cmocka_unit_test(who_says_0_is_no_user_and_leaves_room_for_another),
+        cmocka_unit_test(a_second_handle_does_not_unsay_what_the_first_said),
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(a_damaged_table_is_reported_and_harmless),
         cmocka_unit_test(threads_do_not_undo_what_others_say),

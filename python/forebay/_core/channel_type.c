@@ -256,13 +256,18 @@ PyObject *arena_channels(PyObject *object, PyObject *unused)
     arena_object *self = (arena_object *)object;
     if (self->arena == NULL)
         return arena_raise_closed(self);
-    PyObject *dict = PyDict_New();
+    forebay_arena *arena = self->arena;
     forebay_channel_info info;
-    for (uint32_t i = 0; dict != NULL && forebay_channel_at(self->arena, i, &info); i++) {
+    arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
+    PyObject *dict = PyDict_New();
+    for (uint32_t i = 0; dict != NULL && forebay_channel_at(arena, i, &info); i++) {
         PyObject *channel = dict_of_channel(&info);
-        if (channel == NULL || PyDict_SetItemString(dict, info.name, channel) < 0)
+        PyObject *name = channel == NULL ? NULL : PyUnicode_DecodeUTF8(info.name, (Py_ssize_t)strlen(info.name), "replace");
+        if (name == NULL || PyDict_SetItem(dict, name, channel) < 0)
             Py_CLEAR(dict);
+        Py_XDECREF(name);
         Py_XDECREF(channel);
     }
+    arena_leave(self);
     return dict;
 }

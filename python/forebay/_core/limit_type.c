@@ -343,12 +343,15 @@ PyObject *arena_limits(PyObject *object, PyObject *unused)
     arena_object *self = (arena_object *)object;
     if (self->arena == NULL)
         return arena_raise_closed(self);
-    PyObject *dict = PyDict_New();
+    forebay_arena *arena = self->arena;
     forebay_limit_info info;
-    for (uint32_t i = 0; dict != NULL && forebay_limit_at(self->arena, i, &info); i++) {
-        if (add_limit(dict, self->arena, &info) < 0)
+    arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
+    PyObject *dict = PyDict_New();
+    for (uint32_t i = 0; dict != NULL && forebay_limit_at(arena, i, &info); i++) {
+        if (add_limit(dict, arena, &info) < 0)
             Py_CLEAR(dict);
     }
+    arena_leave(self);
     return dict;
 }
 

@@ -45,6 +45,8 @@ static void record_dealloc(PyObject *object)
 {
     record_object *self = (record_object *)object;
     PyTypeObject *type = Py_TYPE(object);
+    if (self->tier != NULL && self->arena->arena != NULL)
+        (void)forebay_tier_say(self->tier, 0);
     forebay_tier_close(self->tier);
     Py_DECREF(self->arena);
     PyObject_Free(object);
@@ -151,15 +153,18 @@ PyObject *arena_tiers(PyObject *object, PyObject *unused)
     arena_object *self = (arena_object *)object;
     if (self->arena == NULL)
         return arena_raise_closed(self);
-    PyObject *dict = PyDict_New();
+    forebay_arena *arena = self->arena;
     forebay_tier_info info;
-    for (uint32_t i = 0; dict != NULL && forebay_tier_at(self->arena, i, &info); i++) {
-        PyObject *tier = dict_of_tier(self->arena, &info);
+    arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
+    PyObject *dict = PyDict_New();
+    for (uint32_t i = 0; dict != NULL && forebay_tier_at(arena, i, &info); i++) {
+        PyObject *tier = dict_of_tier(arena, &info);
         PyObject *name = tier == NULL ? NULL : PyUnicode_DecodeUTF8(info.name, (Py_ssize_t)strlen(info.name), "replace");
         if (name == NULL || PyDict_SetItem(dict, name, tier) < 0)
             Py_CLEAR(dict);
         Py_XDECREF(name);
         Py_XDECREF(tier);
     }
+    arena_leave(self);
     return dict;
 }

@@ -120,7 +120,7 @@ class Tier:
         self.writing = Breaker(f"storing in tier {self.store.describe}")  # a server that is full, or a replica, can still be read
         self.dictionaries = Dictionaries(self.names)
         self._counts = Counts()
-        self._records = ArenaRecords(self._label())
+        self._records = ArenaRecords(self._label(), lambda: (self.breaker.is_open, self.writing.is_open))
         self._debts = Debts()  # names that are to be deleted when the tier answers again
         self.forked()
         if self.max_age == 0:
@@ -131,6 +131,7 @@ class Tier:
         """In the child of a fork: who held the lock is in the parent."""
         self._lock = threading.Lock()
         self._debts.forked()
+        self._records.forked()
         self.dictionaries.forked()
 
     def __repr__(self) -> str:
@@ -187,18 +188,14 @@ class Tier:
             self.count("errors")
             if breaker.failed(error):
                 self.count("opened")
-            self._say()
+            self._records.say()
             raise Unusable from error
         except BaseException:  # an interrupt, a cancelled task, a client of another loop
             breaker.unknown()
             raise
         breaker.succeeded()
-        self._say()
+        self._records.say()
         return result
-
-    def _say(self) -> None:
-        """To the machine, whether the tier is left out."""
-        self._records.say(self.breaker.is_open, self.writing.is_open)
 
     @property
     def is_left_out(self) -> bool:
