@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 import dataset
-from report import Table
+from report_tables import Table
 
 PROGRAM = dataset.BUILD.parent / "release" / "bench" / "codec_run"
 OUTCOME = dataset.BUILD / "codecs.json"

@@ -29,6 +29,7 @@ import report
 import stopping
 from forebay.testing import servers
 from peers import SHARED_MEMORY, Peer, absent, all_peers
+from report_tables import as_markdown
 from timing import median
 
 HERE = Path(__file__).resolve().parent
@@ -246,7 +247,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def list_peers() -> None:
     """`python bench peers`: what is compared, how it is used, and what is not installed."""
-    print(report.as_markdown(report.peers_table([peer.about() for peer in all_peers().values()], absent())))
+    print(as_markdown(report.peers_table([peer.about() for peer in all_peers().values()], absent())))
 
 
 def main() -> None:

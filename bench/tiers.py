@@ -310,7 +310,8 @@ def main() -> None:
     outcome: dict[str, Any] = {"date": time.strftime("%Y-%m-%d")}
     for name in options.only or parts:
         outcome[name] = parts[name]()
-    from report import as_text, tiers_tables
+    from report import tiers_tables
+    from report_tables import as_text
 
     for table in tiers_tables(outcome):
         print(as_text(table))

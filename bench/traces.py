@@ -27,7 +27,7 @@ import dataset
 import peer_servers
 import stopping
 from forebay.testing import servers
-from report import Table, as_text
+from report_tables import Table, as_text
 
 POLICIES = ("LRU", "ARC", "S3FIFO", "Sieve", "WTinyLFU")
 LEAST_OBJECTS = 500

@@ -13,6 +13,7 @@ import peer_servers
 import peers
 import pytest
 import report
+from report_tables import as_text
 
 BENCH = Path(peers.__file__).resolve().parents[1]
 RECORDS = {f"key.{number}": msgpack.packb({"number": number, "text": f"{number} " * 40}) for number in range(250)}
@@ -112,7 +113,7 @@ def test_a_peer_that_is_not_installed_is_in_the_table_with_the_reason(monkeypatc
     monkeypatch.setattr(peers, "MODULES", ("plain_dict", "nobodys_cache"))
     found, left_out = peers.imported.__wrapped__()
     assert list(found) == ["dict", "dict of dicts"]
-    table = report.as_text(report.peers_table([], left_out))
+    table = as_text(report.peers_table([], left_out))
     assert "nobodys_cache  not installed  No module named 'peers.nobodys_cache'" in table
 
 

@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-import redis
 
 import forebay
-from forebay.testing import servers
 from forebay.tiers._arena_records import ArenaRecords, name_in_arena
 from forking import fork_to_run, wait_for
-from tiered import Machine, Source, until
+from tiered import Machine, until
+from tiered_on_redis import client_of, own_server, server, source  # all but client_of: fixtures
 
 pytestmark = pytest.mark.long
 
@@ -28,31 +27,11 @@ FIELDS = {"hits", "misses", "stored", "errors", "skipped", "opened", "last_left_
 
 
 @pytest.fixture
-def server(redis_server):
-    yield redis_server
-    redis_server.call("FLUSHALL")
-
-
-@pytest.fixture
-def own_server(folder):
-    with servers.start_redis(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def source():
-    return Source()
-
-
-@pytest.fixture
 def tier_on():
     """A tier on the server, whose client fails soon."""
     return lambda server, **options: forebay.tiers.Redis(
-        redis.Redis(
-            unix_socket_path=str(server.unix_path), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=None, retry_on_error=[],
-        ),
-        max_stale=60, **options,
-    )  # fmt: skip
+        client_of(server.unix_path, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT), max_stale=60, **options
+    )
 
 
 @pytest.fixture
