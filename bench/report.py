@@ -505,7 +505,7 @@ def plots_section() -> str:
 
 INTRODUCTION = """# Measurements
 
-Written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; not edited by hand.
+Tables are written by `python bench/report.py` from the JSON files that the commands below leave in `build/bench/`; what is said between them, and dates of older runs, are by hand.
 
 <!-- sh not run here: benchmarks of minutes to hours -->
 """
