@@ -199,7 +199,7 @@ static void add_permits(top_model *model, const limit_facts *limit)
 
 static void add_tier_users(top_model *model, const tier_facts *tier)
 {
-    int32_t counted = 0;
+    int32_t counted = -1;
     for (uint32_t i = 0; i < tier->user_count; i++) { /* by pid: one may have several handles of the arena */
         if ((tier->users[i].use & FOREBAY_TIER_LEFT_OUT) == 0 || tier->users[i].pid == counted)
             continue;

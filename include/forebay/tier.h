@@ -15,7 +15,7 @@ FOREBAY_BEGIN
  * their circuit breakers are open (M. Nygard: Release It!, 2007).
  *
  * Any thread may use a handle, and so may a child of a fork.  Only forebay_tier_open()
- * waits for another process, 100 ms at most. */
+ * waits for another process, some 100 ms at most. */
 typedef struct forebay_tier forebay_tier;
 
 #define FOREBAY_TIER_NAME_MAX 63u /* bytes */

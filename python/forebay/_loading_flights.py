@@ -53,6 +53,7 @@ class Loaded(NamedTuple):
     value: Any
     stored: bool
     as_read: bool = False  # the value is what get() gives
+    lost: bool = False  # it would have been stored, had nobody changed the key meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -641,7 +642,7 @@ class Flights:
     def _outcome(self, cache: Any, flight: Flight, value: Any, error: bool | Exception) -> Outcome:
         """Of what was not stored: as the lease was taken away (False), or for an error."""
         if isinstance(error, bool):
-            return Loaded(value, error)
+            return Loaded(value, error, lost=not error)
         if not isinstance(error, (FullError, TooBigError)):
             return self._fail(cache, flight, error)
         self._pass_on(cache, flight)  # it is a cache: the value is good all the same
@@ -662,7 +663,7 @@ class Flights:
             if value is ABSENT and self.options.absence and self.options.absent_ttl is None:
                 return Loaded(value, self._store_absent(cache, flight))
             self._pass_on(cache, flight)
-            return Loaded(value, False)
+            return Loaded(value, False, lost=result.seconds is not None)
         except Exception as error:
             return self._outcome(cache, flight, value, error)
 
@@ -831,7 +832,7 @@ class Wanted:
                 if outcome.stored and not (outcome.as_read and flight.sole):  # to be looked at: as get() gives it, and everybody's own
                     self._loaded[flight.name] = outcome.value, flight.sole
                 else:
-                    self._find(flight.name, self._own(flight.name, outcome.value, flight.sole))
+                    self._find(flight.name, self._own(flight.name, outcome.value, flight.sole or not outcome.lost))
             elif isinstance(outcome, Failed):
                 failed.append(outcome)
             elif isinstance(outcome, Foreign):
@@ -854,7 +855,7 @@ class Wanted:
         self._foreign.clear()
 
     def _own(self, name: bytes, value: Any, sole: bool) -> Any:
-        """Of several callers each gets its own, as it would have been read; what cannot be stored is everybody's."""
+        """Of several callers each gets its own, as it would have been read; what is not to be stored, or cannot be, is everybody's."""
         if sole or name not in self.missing:
             return value
         try:

@@ -146,7 +146,7 @@ class DeferredArena:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_") or not hasattr(Arena, name):
                 raise AttributeError(f"'DeferredArena' object has no attribute {name!r}", name=name, obj=self)
-            raise AttributeError(f"a deferred arena has no {name}, as it is not opened yet: where it may be, call .open().{name}", name=name, obj=self)
+            raise AttributeError(f"a deferred arena has no {name}: where it may be opened, call .open().{name}", name=name, obj=self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DeferredArena, self._arguments

@@ -45,22 +45,20 @@ static uint32_t use_in(const arena_row *row, uint32_t i, uint64_t word)
     return byte >> LIFE_SHIFT == (word >> 1 & LIFE_MASK) ? (uint32_t)byte & USE_MASK : 0;
 }
 
-/* In this process's own row: threads of it may do so at once, for other tiers, too.  Did it say something else? */
-static bool say_in_row(const forebay_tier *tier)
+/* In this process's own row: threads of it may do so at once, for other tiers, too. */
+static void say_in_row(const forebay_tier *tier)
 {
     uint32_t shift = 8 * (uint32_t)(tier->record - tier->arena->super->tiers), use;
     _Atomic uint64_t *tiers = &tier->arena->rows[atomic_load(&tier->arena->row)].tiers;
     uint64_t before = atomic_load(tiers), after;
-    bool changed = false;
     for (;;) {
         use = atomic_load(&tier->use);
         after = (before & ~(UINT64_C(0xff) << shift)) | byte_of(tier->word, use) << shift;
         if (after != before && !atomic_compare_exchange_strong(tiers, &before, after))
             continue;
-        changed |= after != before;
         before = after;
         if (use == atomic_load(&tier->use)) /* else another thread has said something else meanwhile */
-            return changed;
+            return;
     }
 }
 
@@ -191,7 +189,7 @@ static forebay_status use(forebay_tier *tier, forebay_error *error)
         if (status != FOREBAY_OK)
             return status;
         if (!says_something(tier))
-            (void)say_in_row(tier);
+            say_in_row(tier);
     } while (!is_open(tier));
     return FOREBAY_OK;
 }
@@ -231,9 +229,11 @@ static forebay_status begin(const forebay_tier *tier, bool again)
     forebay_status status = fb_arena_enter(tier->arena);
     if (status != FOREBAY_OK)
         return status;
-    if (!is_open(tier) || ((again || !says_something(tier)) && say_in_row(tier) && !is_open(tier)))
+    if (!is_open(tier))
         return FOREBAY_CLOSED;
-    return FOREBAY_OK;
+    if (again || !says_something(tier))
+        say_in_row(tier);
+    return is_open(tier) ? FOREBAY_OK : FOREBAY_CLOSED;
 }
 
 forebay_status forebay_tier_add(forebay_tier *tier, forebay_tier_count count, uint64_t number)
@@ -250,6 +250,8 @@ forebay_status forebay_tier_say(forebay_tier *tier, uint32_t use)
 {
     if ((use & ~USE_MASK) != 0)
         return FOREBAY_INVALID;
+    if (use == 0 && atomic_load(tier->arena->attached) == 0)
+        return FOREBAY_OK; /* in a child of a fork that has said nothing */
     uint32_t before = atomic_exchange(&tier->use, use);
     forebay_status status = begin(tier, true);
     if (status == FOREBAY_OK && (use & ~before & FOREBAY_TIER_LEFT_OUT) != 0)
@@ -262,8 +264,10 @@ forebay_status forebay_tier_say(forebay_tier *tier, uint32_t use)
 /* Does the row, as it is now, use the tier? */
 static bool user_of(forebay_arena *arena, uint32_t row, uint32_t i, uint64_t word, forebay_tier_user *user)
 {
-    *user = (forebay_tier_user){atomic_load(&arena->rows[row].pid), use_in(&arena->rows[row], i, word)};
-    return user->use != 0 && row_lives(arena, row);
+    const arena_row *record = &arena->rows[row];
+    uint64_t owner = atomic_load(&record->word);
+    *user = (forebay_tier_user){atomic_load(&record->pid), use_in(record, i, word)};
+    return user->use != 0 && row_lives(arena, row) && atomic_load(&record->word) == owner;
 }
 
 uint32_t forebay_tier_users(forebay_arena *arena, const char *name, forebay_tier_user *users, uint32_t capacity)

@@ -13,7 +13,9 @@ from decimal import Decimal
 import forebay
 import pytest
 from forebay.testing import Clock
+from forebay import _loading_flights
 from forking import fork_to_run, wait_for
+from pooled import Call
 
 
 @pytest.fixture
@@ -309,9 +311,27 @@ def test_on_a_closed_arena_it_says_so(counted):
         function(1)
 
 
+def test_what_the_condition_refuses_is_the_functions_own_object_for_all_who_waited(arena, monkeypatch):
+    not_ready, may_go_on, joined, join = object(), threading.Event(), threading.Semaphore(0), _loading_flights.Flights.join
+    monkeypatch.setattr(_loading_flights.Flights, "join", lambda *args, **options: (join(*args, **options), joined.release()))
+
+    with pytest.warns(forebay.PickleWarning):
+        cache = arena.cache("c", serializer="pickle")
+
+    @cache.memoize(condition=lambda result: result is not not_ready)
+    def function(number):
+        assert may_go_on.wait(30)
+        return not_ready
+
+    waiting = [Call(function, 1) for _ in range(3)]
+    assert all(joined.acquire(timeout=30) for _ in waiting)
+    may_go_on.set()
+    assert all(call.result() is not_ready for call in waiting)
+
+
 def test_what_a_deferred_arena_has_not_is_told_with_what_to_do(path):
     deferred = forebay.deferred(path, "1MiB")
-    with pytest.raises(AttributeError, match=r"has no cache, as it is not opened yet: where it may be, call \.open\(\)\.cache"):
+    with pytest.raises(AttributeError, match=r"has no cache: where it may be opened, call \.open\(\)\.cache"):
         deferred.cache("c")
     with pytest.raises(AttributeError, match="'DeferredArena' object has no attribute 'cashe'"):
         deferred.cashe("c")

@@ -34,7 +34,7 @@ class Breaker:
 
     def forked(self) -> None:
         """In the child of a fork: who held the lock, or tried, is in the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that the collector runs may make a call, too
         self._tries = False  # somebody tries; if that is killed, until then
 
     @property

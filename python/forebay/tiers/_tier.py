@@ -129,9 +129,8 @@ class Tier:
 
     def forked(self) -> None:
         """In the child of a fork: who held the lock is in the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that the collector runs may count, too
         self._debts.forked()
-        self._records.forked()
         self.dictionaries.forked()
 
     def __repr__(self) -> str:
@@ -242,6 +241,7 @@ _all: weakref.WeakSet[Tier] = weakref.WeakSet()
 def _after_fork() -> None:
     for tier in list(_all):
         tier.forked()
+        tier._records.forked()
 
 
 os.register_at_fork(after_in_child=_after_fork)
