@@ -290,7 +290,7 @@ static void report(struct engine *engine, size_t i, size_t count)
     static uint64_t last;
     static uint32_t before;
     policy_region *region = fb_policy_region(&engine->arena);
-    size_t part = count / 40;
+    size_t part = count >= 40 ? count / 40 : 1;
     if ((i + 1) % part == 0) {
         fprintf(stderr, "  %zu: miss %.4f main %u threshold %.2f fruitless %u epoch %u drain %u\n", i + 1,
                 (double)(engine->misses - last) / (double)part, engine->sealed[1],

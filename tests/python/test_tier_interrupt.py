@@ -9,6 +9,7 @@ import pytest
 import redis
 
 import forebay
+from pooled import Call
 from tiered import Machine, Source
 
 
@@ -62,11 +63,20 @@ def interrupted(number, call, *arguments):
     return False
 
 
+def all_can_be_taken(locks):
+    """By this thread."""
+    for lock in locks:
+        if not lock.acquire(blocking=False):
+            return False
+        lock.release()
+    return True
+
+
 def whole(machine, key):
     """No lock and no lease is held, and the breaker is as it was."""
     tier = machine.tier
-    for lock in (tier._lock, tier.dictionaries._lock, tier.breaker._lock, tier.writing._lock):
-        assert not lock.locked()
+    locks = (tier._lock, tier._records._lock, tier.dictionaries._lock, tier.breaker._lock, tier.writing._lock)
+    assert Call(all_can_be_taken, locks).result(), "a lock is held"
     assert tier.stats()["state"] == "closed"
     taken, lease = machine.cache._lease_take(key, 10_000)
     assert taken == 1, f"somebody still has the lease of {key!r}"

@@ -17,7 +17,7 @@ def files(*patterns, under="."):
     found = []
     for folder, folders, names in os.walk(ROOT / under):
         folders[:] = [name for name in folders if name not in NOT_OURS]
-        found += [Path(folder, name) for name in names if any(Path(name).match(p) for p in patterns)]
+        found += [Path(folder, name) for name in names if name not in NOT_OURS and any(Path(name).match(p) for p in patterns)]
     assert found, f"no {patterns} under {under}: the test looks in the wrong place"
     return sorted(found)
 
