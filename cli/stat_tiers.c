@@ -137,12 +137,8 @@ static void write_user(fb_json *json, const forebay_tier_user *user)
 
 static void write_counts(fb_json *json, const forebay_tier_info *info)
 {
-    static const char *const names[FOREBAY_TIER_COUNTS] = {
-        [FOREBAY_TIER_HITS] = "hits",     [FOREBAY_TIER_MISSES] = "misses",   [FOREBAY_TIER_STORED] = "stored",
-        [FOREBAY_TIER_ERRORS] = "errors", [FOREBAY_TIER_SKIPPED] = "skipped", [FOREBAY_TIER_OPENED] = "opened",
-    };
     for (uint32_t i = 0; i < FOREBAY_TIER_COUNTS; i++) {
-        fb_json_name(json, names[i]);
+        fb_json_name(json, forebay_tier_count_name((forebay_tier_count)i));
         fb_json_unsigned(json, info->counts[i]);
     }
 }

@@ -31,6 +31,8 @@ typedef enum forebay_tier_count {
     FOREBAY_TIER_OPENED,  /* so often a process began to leave it out */
 } forebay_tier_count;
 #define FOREBAY_TIER_COUNTS 6u
+/* "hits", "misses", "stored", "errors", "skipped", "opened"; NULL: there is no such count. */
+FOREBAY_API const char *forebay_tier_count_name(forebay_tier_count count);
 
 /* How a process uses it: bits. */
 typedef enum forebay_tier_use {

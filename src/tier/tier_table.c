@@ -261,6 +261,15 @@ forebay_status forebay_tier_say(forebay_tier *tier, uint32_t use)
 
 /* ---- for people, and for verify ---- */
 
+const char *forebay_tier_count_name(forebay_tier_count count)
+{
+    static const char *const names[TIER_COUNTS] = {
+        [FOREBAY_TIER_HITS] = "hits",     [FOREBAY_TIER_MISSES] = "misses",   [FOREBAY_TIER_STORED] = "stored",
+        [FOREBAY_TIER_ERRORS] = "errors", [FOREBAY_TIER_SKIPPED] = "skipped", [FOREBAY_TIER_OPENED] = "opened",
+    };
+    return (uint32_t)count < TIER_COUNTS ? names[count] : NULL;
+}
+
 /* Does the row, as it is now, use the tier? */
 static bool user_of(forebay_arena *arena, uint32_t row, uint32_t i, uint64_t word, forebay_tier_user *user)
 {

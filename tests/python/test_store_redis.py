@@ -24,6 +24,7 @@ from forking import fork_to_run, wait_for
 from forwarder import Forwarder, turns_of
 from pooled import Call
 from store_calls import HOLD_SECONDS, VALUES, Loop, Promises, Waiting, hold, names_of, raises_in_time
+from tiered_on_redis import own_server, server  # fixtures
 
 pytestmark = pytest.mark.long  # the interpreter makes no difference to servers
 
@@ -92,19 +93,6 @@ def maker(request, loop):
     maker = Maker(*request.param, loop)
     yield maker
     maker.close()
-
-
-@pytest.fixture
-def server(redis_server):
-    """Of this session, empty."""
-    yield redis_server
-    redis_server.call("FLUSHALL")
-
-
-@pytest.fixture
-def own_server(folder):
-    with servers.start_redis(folder) as server:
-        yield server
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import redis.asyncio
 
 import forebay
-from forebay.testing import servers
 from store_calls import Loop
-from tiered import Machine, Source, until
+from tiered import Machine, until
+from tiered_on_redis import own_server, server, source  # fixtures
 
 TIMEOUT = 0.3
 
@@ -20,23 +20,6 @@ def loop():
     loop = Loop()
     yield loop
     loop.close()
-
-
-@pytest.fixture
-def server(redis_server):
-    yield redis_server
-    redis_server.call("FLUSHALL")
-
-
-@pytest.fixture
-def own_server(folder):
-    with servers.start_redis(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def source():
-    return Source()
 
 
 @pytest.fixture

@@ -296,6 +296,8 @@ static void what_makes_no_sense_is_refused(void **state)
     tier = tier_open(f.arena, name);
     assert_int_equal(forebay_tier_add(tier, (forebay_tier_count)FOREBAY_TIER_COUNTS, 1), FOREBAY_INVALID);
     assert_int_equal(forebay_tier_say(tier, 8), FOREBAY_INVALID);
+    assert_string_equal(forebay_tier_count_name(FOREBAY_TIER_OPENED), "opened");
+    assert_null(forebay_tier_count_name((forebay_tier_count)FOREBAY_TIER_COUNTS));
     forebay_tier_close(tier);
     forebay_tier_close(NULL);
     fixture_close(&f);

@@ -80,6 +80,8 @@ PyObject *arena_tier(PyObject *self, PyObject *name);
     "pid, left_out and not_stored (only asked) of the living that use it."
 PyObject *arena_tiers(PyObject *self, PyObject *unused);
 
+/* Put `value` (owned; NULL: with an exception) into a report under a name as the arena has it; 0, or -1 with an exception. */
+int report_add(PyObject *dict, const char *name, PyObject *value);
 /* Statistics of one cache as a dict, or NULL with an exception. */
 PyObject *dict_of_stats(forebay_cache_stats stats);
 

@@ -63,6 +63,15 @@ static PyObject *dict_of_info(forebay_arena_info info)
     return dict;
 }
 
+int report_add(PyObject *dict, const char *name, PyObject *value)
+{
+    PyObject *text = value == NULL ? NULL : PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "replace");
+    int outcome = text == NULL ? -1 : PyDict_SetItem(dict, text, value);
+    Py_XDECREF(text);
+    Py_XDECREF(value);
+    return outcome;
+}
+
 PyObject *arena_info(PyObject *object, PyObject *unused)
 {
     arena_object *self = (arena_object *)object;

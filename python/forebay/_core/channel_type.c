@@ -260,14 +260,9 @@ PyObject *arena_channels(PyObject *object, PyObject *unused)
     forebay_channel_info info;
     arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
     PyObject *dict = PyDict_New();
-    for (uint32_t i = 0; dict != NULL && forebay_channel_at(arena, i, &info); i++) {
-        PyObject *channel = dict_of_channel(&info);
-        PyObject *name = channel == NULL ? NULL : PyUnicode_DecodeUTF8(info.name, (Py_ssize_t)strlen(info.name), "replace");
-        if (name == NULL || PyDict_SetItem(dict, name, channel) < 0)
+    for (uint32_t i = 0; dict != NULL && forebay_channel_at(arena, i, &info); i++)
+        if (report_add(dict, info.name, dict_of_channel(&info)) < 0)
             Py_CLEAR(dict);
-        Py_XDECREF(name);
-        Py_XDECREF(channel);
-    }
     arena_leave(self);
     return dict;
 }

@@ -328,16 +328,6 @@ static PyObject *dict_of_limit(forebay_arena *arena, const forebay_limit_info *i
                                                info->waiting, "processes", list);
 }
 
-static int add_limit(PyObject *dict, forebay_arena *arena, const forebay_limit_info *info)
-{
-    PyObject *name = PyUnicode_DecodeUTF8(info->name, (Py_ssize_t)strlen(info->name), "replace");
-    PyObject *limit = name == NULL ? NULL : dict_of_limit(arena, info);
-    int outcome = limit == NULL ? -1 : PyDict_SetItem(dict, name, limit);
-    Py_XDECREF(limit);
-    Py_XDECREF(name);
-    return outcome;
-}
-
 PyObject *arena_limits(PyObject *object, PyObject *unused)
 {
     arena_object *self = (arena_object *)object;
@@ -347,10 +337,9 @@ PyObject *arena_limits(PyObject *object, PyObject *unused)
     forebay_limit_info info;
     arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
     PyObject *dict = PyDict_New();
-    for (uint32_t i = 0; dict != NULL && forebay_limit_at(arena, i, &info); i++) {
-        if (add_limit(dict, arena, &info) < 0)
+    for (uint32_t i = 0; dict != NULL && forebay_limit_at(arena, i, &info); i++)
+        if (report_add(dict, info.name, dict_of_limit(arena, &info)) < 0)
             Py_CLEAR(dict);
-    }
     arena_leave(self);
     return dict;
 }

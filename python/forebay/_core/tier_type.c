@@ -5,11 +5,6 @@
 
 #define USERS_MAX 1024u /* rows that an arena has at most */
 
-static const char *const count_names[FOREBAY_TIER_COUNTS] = {
-    [FOREBAY_TIER_HITS] = "hits",       [FOREBAY_TIER_MISSES] = "misses",   [FOREBAY_TIER_STORED] = "stored",
-    [FOREBAY_TIER_ERRORS] = "errors",   [FOREBAY_TIER_SKIPPED] = "skipped", [FOREBAY_TIER_OPENED] = "opened",
-};
-
 /* Its calls keep the GIL and ask whether the arena is open: it is not kept open for this. */
 typedef struct record_object {
     PyObject_HEAD forebay_tier *tier; /* owned */
@@ -70,7 +65,7 @@ static PyObject *record_add(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "sK:add", &name, &number))
         return NULL;
     for (uint32_t i = 0; i < FOREBAY_TIER_COUNTS; i++)
-        if (strcmp(name, count_names[i]) == 0)
+        if (strcmp(name, forebay_tier_count_name((forebay_tier_count)i)) == 0)
             return was_noted(self->arena->arena == NULL ? FOREBAY_OK
                                                         : forebay_tier_add(self->tier, (forebay_tier_count)i, number));
     return PyErr_Format(PyExc_ValueError, "nothing of a tier is counted as %s", name);
@@ -141,7 +136,7 @@ static PyObject *dict_of_tier(forebay_arena *arena, const forebay_tier_info *inf
     PyObject *dict = Py_BuildValue("{s:N,s:N}", "last_left_out", since, "processes", list_of_users(arena, info->name));
     for (uint32_t i = 0; dict != NULL && i < FOREBAY_TIER_COUNTS; i++) {
         PyObject *count = PyLong_FromUnsignedLongLong(info->counts[i]);
-        if (count == NULL || PyDict_SetItemString(dict, count_names[i], count) < 0)
+        if (count == NULL || PyDict_SetItemString(dict, forebay_tier_count_name((forebay_tier_count)i), count) < 0)
             Py_CLEAR(dict);
         Py_XDECREF(count);
     }
@@ -157,14 +152,9 @@ PyObject *arena_tiers(PyObject *object, PyObject *unused)
     forebay_tier_info info;
     arena_enter(self); /* a finalizer that the collector runs meanwhile may close it */
     PyObject *dict = PyDict_New();
-    for (uint32_t i = 0; dict != NULL && forebay_tier_at(arena, i, &info); i++) {
-        PyObject *tier = dict_of_tier(arena, &info);
-        PyObject *name = tier == NULL ? NULL : PyUnicode_DecodeUTF8(info.name, (Py_ssize_t)strlen(info.name), "replace");
-        if (name == NULL || PyDict_SetItem(dict, name, tier) < 0)
+    for (uint32_t i = 0; dict != NULL && forebay_tier_at(arena, i, &info); i++)
+        if (report_add(dict, info.name, dict_of_tier(arena, &info)) < 0)
             Py_CLEAR(dict);
-        Py_XDECREF(name);
-        Py_XDECREF(tier);
-    }
     arena_leave(self);
     return dict;
 }

@@ -32,7 +32,6 @@ class ArenaRecord:
         self.arena = arena
         self._owner = owner
         self._name = name
-        self._state = (False, False)
         self._record: TierRecord | None = arena._tier(name)  # None: there is none any more
 
     @property
@@ -48,7 +47,6 @@ class ArenaRecord:
 
     def say(self, left_out: bool, not_stored: bool) -> None:
         """Its owner's lock is held."""
-        self._state = left_out, not_stored
         record = self._record
         if record is not None and not record.say(left_out, not_stored):
             self.open_again(record)
@@ -60,7 +58,7 @@ class ArenaRecord:
             record = None
             with contextlib.suppress(Error):
                 record = self.arena._tier(self._name)
-                record.say(*self._state)
+                record.say(*self._owner.state())
             self._record = record
 
 
@@ -71,7 +69,7 @@ class ArenaRecords:
 
     def __init__(self, name: str, state: Callable[[], tuple[bool, bool]]) -> None:
         self._name = name_in_arena(name)
-        self._state_of = state  # of the breakers: is the tier left out, is nothing stored in it
+        self.state = state  # of the breakers: is the tier left out, is nothing stored in it
         self._records: tuple[weakref.ref[ArenaRecord], ...] = ()  # replaced, never changed
         self.forked()
         self._told: tuple[bool, bool] | None = (False, False)
@@ -98,7 +96,7 @@ class ArenaRecords:
         except Error as error:
             return None, error
         self._records = (*(ref for ref in self._records if ref() is not None), weakref.ref(record))
-        if any(state := self._state_of()):  # else another tier of this name may have said more
+        if any(state := self.state()):  # else another tier of this name may have said more
             record.say(*state)
         return record, None
 
@@ -116,12 +114,12 @@ class ArenaRecords:
 
     def say(self) -> None:
         """What has become of the breakers."""
-        if self._state_of() != self._told:
+        if self.state() != self._told:
             with self._lock:
                 self._say_all()
 
     def _say_all(self) -> None:
-        while (state := self._state_of()) != self._told:
+        while (state := self.state()) != self._told:
             for record in self._all():
                 record.say(*state)
             self._told = state
